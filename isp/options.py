@@ -1,0 +1,68 @@
+"""What a user may ask of a render. The file's own statements are in RawMetadata; these override or complete them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+LOOKS = ("neutral", "standard")
+WHITE_BALANCES = ("as-shot", "daylight", "grey-world", "shades-of-grey", "grey-edge", "white-patch")
+HIGHLIGHTS = ("auto", "clip", "reconstruct", "none")
+SPACES = ("srgb", "display-p3", "rec2020", "prophoto", "camera")
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """One render's choices; every default renders the file as it asks to be.
+
+    look: "neutral" is the specification's linear rendering and the output encoding, nothing more; "standard" adds the
+        profile's look table and tone curve where the file embeds them, and our filmic curve where it does not.
+    demosaic: a name in isp.stages.demosaic.METHODS, "libraw:AHD" and the like, or "auto".
+    wb: one of WHITE_BALANCES, or gains "R,G,B". temperature (kelvin) and tint, when given, take its place.
+    exposure: stops, added to BaselineExposure.
+    highlights: "clip" at the smallest channel, "reconstruct", or "none" (unclipped); "auto" clips for the neutral
+        look and reconstructs for the standard one.
+    space: the primaries and the encoding of the output; "camera" is white-balanced linear camera RGB.
+    fix_defects: find and mend hot and dead pixels before demosaicing.
+    linear: stop before look, tone and encoding, at scene-linear values in `space` (what EXR files hold).
+    """
+
+    look: str = "standard"
+    demosaic: str = "auto"
+    wb: str = "as-shot"
+    temperature: float | None = None
+    tint: float = 0.0
+    exposure: float = 0.0
+    highlights: str = "auto"
+    space: str = "srgb"
+    fix_defects: bool = False
+    linear: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("look", LOOKS), ("highlights", HIGHLIGHTS), ("space", SPACES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
+        if self.wb not in WHITE_BALANCES:
+            try:
+                gains = self.gains()
+            except ValueError:
+                gains = ()
+            if len(gains) != 3 or min(gains) <= 0:
+                expected = ", ".join(WHITE_BALANCES)
+                raise ValueError(f"wb is {self.wb!r}; expected one of {expected}, or three positive gains as 2.1,1,1.6")
+        if self.temperature is not None and not 1500 <= self.temperature <= 50000:
+            raise ValueError(f"temperature is {self.temperature}; expected 1500 to 50000 kelvin")
+        if not -20 <= self.exposure <= 20:
+            raise ValueError(f"exposure is {self.exposure}; expected stops between -20 and 20")
+
+    def gains(self) -> tuple[float, ...]:
+        """The numbers of a white balance given as "R,G,B"; ValueError for a named one."""
+        return tuple(float(part) for part in self.wb.split(","))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], source: str = "options") -> RenderOptions:
+        """From a sidecar's or a config's keys. An unknown key is an error that lists the known ones."""
+        known = [f.name for f in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise ValueError(f"{source}: unknown key {unknown[0]!r}; known keys: {', '.join(known)}")
+        return cls(**values)
