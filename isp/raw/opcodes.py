@@ -39,7 +39,7 @@ class Opcode:
 
     def __post_init__(self) -> None:
         for name, (dtype, ndim) in self.ARRAYS.items():
-            array = np.array(getattr(self, name), dtype=dtype)
+            array: np.ndarray = np.array(getattr(self, name), dtype=dtype)
             if array.ndim != ndim:
                 raise ValueError(f"{self.name}: {name} should have {ndim} dimension(s); got shape {array.shape}")
             array.flags.writeable = False
