@@ -112,9 +112,10 @@ def make_dng(
     """A DNG of the mosaic (H W, or H W 3 for a linear one) with these tags; returns its path.
 
     cfa: letters of one period, row by row, or None for a monochrome sensor; cfa_dim: its rows and columns, by default
-    the square that the letters fill. tags: by the names in TAGS; None leaves a default out. subifd: put a 4x4 preview
-    in IFD 0 and the mosaic in a SubIFD. compression, compressionargs, predictor, tile and bitspersample: as tifffile
-    takes them; lossless JPEG is compression=7, compressionargs={"lossless": True}, deflate is 8. extratags: as tifffile takes them, for the raw IFD: (tag, type, count, value).
+    the square that the letters fill. subifd: put a 4x4 preview in IFD 0 and the mosaic in a SubIFD. compression to
+    bitspersample: as tifffile takes them; lossless JPEG is compression=7 with compressionargs={"lossless": True},
+    deflate is 8. extratags: as tifffile takes them, for the raw IFD: (tag, type, count, value). tags: by the names in
+    TAGS; None leaves a default out.
     """
     if unknown := sorted(set(tags) - set(TAGS)):
         raise ValueError(f"unknown tag {unknown[0]!r}; known: {', '.join(TAGS)}")
@@ -131,7 +132,7 @@ def make_dng(
         if value is not None:
             (raw if TAGS[name][2] == "raw" else main).append(_extratag(name, value))
     options: dict[str, Any] = {
-        "photometric": 32803 if cfa is not None and not linear else 34892,  # CFA, or LinearRaw
+        "photometric": 34892 if linear else 32803 if cfa is not None else "minisblack",  # LinearRaw, CFA
         "compression": compression,
         "compressionargs": compressionargs,
         "predictor": predictor,
@@ -151,6 +152,10 @@ def make_dng(
             writer.write(mosaic, subfiletype=0, extratags=raw, **options)
         else:
             writer.write(mosaic, subfiletype=0, extratags=[*main, *raw], **options)
+    if not linear and cfa is None:  # LinearRaw with one sample is valid, and tifffile will not write it
+        with tifffile.TiffFile(path, mode="r+") as tiff:
+            page = tiff.pages[0].pages[0] if subifd else tiff.pages[0]
+            page.tags["PhotometricInterpretation"].overwrite(34892)
     return Path(path)
 
 
