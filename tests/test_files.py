@@ -1,0 +1,51 @@
+"""Files appear whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from isp.files import whole_file
+
+
+def test_file_appears_under_its_name_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "picture.dng"
+    with whole_file(path) as temporary:
+        assert temporary.suffix == ".dng"
+        temporary.write_bytes(b"abc")
+        assert not path.exists()
+    assert path.read_bytes() == b"abc"
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.stat().st_mode & 0o444, "readable as other new files are"
+
+
+def test_failure_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="No space"), whole_file(path, overwrite=True) as temporary:
+        temporary.write_bytes(b"ne")
+        raise OSError("No space left on device")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_existing_file_is_refused_unless_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(FileExistsError, match=r"a\.bin exists; pass overwrite=True"), whole_file(path):
+        pass
+    with whole_file(path, overwrite=True) as temporary:
+        temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with pytest.raises(FileExistsError), whole_file(path) as temporary:
+        temporary.write_bytes(b"mine")
+        path.write_bytes(b"theirs")
+    assert path.read_bytes() == b"theirs"
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="folder .*nowhere does not exist"), whole_file(tmp_path / "nowhere/a"):
+        pass
