@@ -1,0 +1,55 @@
+"""The transfer curve of each output space: scene- or display-linear values to encoded ones, and back.
+
+Sources: IEC 61966-2-1 (sRGB; Display P3 shares its curve), ITU-R BT.2020-2 table 4 with alpha and beta to full
+precision (Rec.2020 pictures use the camera curve, as their ICC profile says), ISO 22028-2 (ROMM, ProPhoto).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from isp.primaries import SPACES
+
+
+class Curve(NamedTuple):
+    """y = slope x up to x = knee, scale x ** exponent - offset from there on."""
+
+    slope: float
+    knee: float
+    scale: float
+    exponent: float
+    offset: float
+
+
+CURVES = {
+    "srgb": Curve(12.92, 0.0031308, 1.055, 1 / 2.4, 0.055),
+    "bt2020": Curve(4.5, 0.018053968510807, 1.09929682680944, 0.45, 0.09929682680944),
+    "romm": Curve(16.0, 1 / 512, 1.0, 1 / 1.8, 0.0),
+}
+
+
+def encode(x: Tensor, space: str) -> Tensor:
+    """Linear to encoded values of a space ("camera": unchanged). Any shape; black 0 and white 1 stay.
+
+    Odd for negatives, and the same power law above 1: nothing is clipped, and decode undoes it everywhere.
+    """
+    if space == "camera":
+        return x
+    curve = CURVES[SPACES[space].transfer]
+    size = x.abs()
+    power = size.clamp(min=curve.knee) ** curve.exponent * curve.scale - curve.offset
+    return torch.where(size < curve.knee, x * curve.slope, x.sign() * power)
+
+
+def decode(y: Tensor, space: str) -> Tensor:
+    """Encoded to linear values: the inverse of encode."""
+    if space == "camera":
+        return y
+    curve = CURVES[SPACES[space].transfer]
+    knee = curve.slope * curve.knee
+    size = y.abs()
+    power = ((size.clamp(min=knee) + curve.offset) / curve.scale) ** (1 / curve.exponent)
+    return torch.where(size < knee, y / curve.slope, y.sign() * power)
