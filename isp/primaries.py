@@ -35,10 +35,10 @@ def xy_to_xyz(xy: XY) -> np.ndarray:
     return np.array([x / y, 1.0, (1.0 - x - y) / y])
 
 
-def rgb_to_xyz(space: ColourSpace) -> np.ndarray:
+def rgb_to_xyz(primaries: tuple[XY, XY, XY], white: XY) -> np.ndarray:
     """3x3 from a space's linear RGB to XYZ, its white (1, 1, 1) at Y = 1."""
-    columns = np.stack([xy_to_xyz(xy) for xy in space.primaries], axis=1)
-    return columns * np.linalg.solve(columns, xy_to_xyz(space.white))
+    columns = np.stack([xy_to_xyz(xy) for xy in primaries], axis=1)
+    return columns * np.linalg.solve(columns, xy_to_xyz(white))
 
 
 def bradford(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -56,8 +56,11 @@ def prophoto_to(space: str) -> np.ndarray:
         return np.eye(3)
     if space not in SPACES:
         raise ValueError(f"colour space {space!r} is unknown; expected one of {', '.join(SPACES)} or camera")
-    adapt = bradford(xy_to_xyz(D50), xy_to_xyz(SPACES[space].white))
-    return np.linalg.inv(rgb_to_xyz(SPACES[space])) @ adapt @ rgb_to_xyz(SPACES["prophoto"])
+    primaries, white, _ = SPACES[space]
+    adapt = bradford(xy_to_xyz(D50), xy_to_xyz(white))
+    return np.linalg.inv(rgb_to_xyz(primaries, white)) @ adapt @ np.linalg.inv(XYZ_D50_TO_PROPHOTO)
 
 
-XYZ_D50_TO_PROPHOTO = np.linalg.inv(rgb_to_xyz(SPACES["prophoto"]))
+XYZ_D50_TO_PROPHOTO = np.linalg.inv(rgb_to_xyz(*SPACES["prophoto"][:2]))
+PRIMARIES = {name: space.primaries for name, space in SPACES.items()}
+WHITES = {name: space.white for name, space in SPACES.items()}
