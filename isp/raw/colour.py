@@ -176,8 +176,8 @@ def xy_to_temperature_tint(xy: XY) -> tuple[float, float]:
 def temperature_tint_to_xy(kelvin: float, tint: float = 0.0) -> XY:
     """The chromaticity with this correlated colour temperature (1667 to 100000 K, beyond them the nearest) and tint.
 
-    A point along the line between the two of the table, as in the DNG SDK. xy_to_temperature_tint gives kelvin and
-    tint back to 2e-6 of kelvin and 2e-5.
+    A point along the line between the two of the table, as in the DNG SDK; xy_to_temperature_tint gives kelvin and
+    tint back to 1.1e-5 of the one and 3e-5 of the other.
     """
     mired = np.clip(1e6 / kelvin, MIREDS[1], MIREDS[-1])
     i = int(np.clip(np.searchsorted(MIREDS, mired, side="right"), 1, len(MIREDS) - 1))
@@ -260,7 +260,7 @@ def _blend(weights: np.ndarray, arrays: Sequence[np.ndarray | None]) -> np.ndarr
         return None
     shares = weights[present]
     shares = shares / shares.sum() if shares.sum() > 0 else np.eye(len(present))[0]
-    return np.sum([share * arrays[i] for share, i in zip(shares, present, strict=True)], axis=0)  # type: ignore[operator]
+    return np.sum([share * arrays[i] for share, i in zip(shares, present, strict=True)], axis=0)
 
 
 def _camera_calibration(meta: RawMetadata, weights: np.ndarray) -> np.ndarray:

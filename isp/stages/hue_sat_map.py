@@ -1,0 +1,116 @@
+"""ProfileHueSatMap and ProfileLookTable: hue, saturation and value of linear ProPhoto RGB through a table.
+
+Source: DNG 1.7.1, chapter 6, "Applying the Hue/Saturation/Value Mapping Table", and the tags ProfileHueSatMapData1,
+ProfileHueSatMapEncoding, ProfileLookTableData; the rendering of standard dynamic range. The specification clips to
+[0, 1] around it. Here that holds for colours within [0, 1], which come out as it says; others keep their headroom:
+with value V = largest channel and chroma C = largest - smallest, V > 1 and C > V (a negative channel) read the table at
+its edge, and the clips stop growth at max(V, 1) and max(C, V), so that nothing jumps at the border of [0, 1].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from isp.stages.encode import decode, encode
+
+ROUNDS = 40  # of the inverse's fixed-point iteration
+TINY = 1e-6  # values below this count as black where a ratio is formed
+
+
+def apply_hue_sat_map(x: Tensor, table: np.ndarray, encoding: int = 0) -> Tensor:
+    """x through the table: B 3 H W linear ProPhoto RGB in, the same out.
+
+    table: hue sat value 3: hue shift (degrees), saturation scale, value scale at evenly spaced hues (wrapping round),
+        saturations 0 to 1 and values 0 to 1; trilinear in between. encoding: 1 where the values are sRGB-encoded ones.
+    """
+    lookup = _Table(table, encoding, x)
+    hue, chroma, value = _to_hsv(x)
+    shift, saturation_scale, value_scale = lookup(hue, chroma, value)
+    new_value = lookup.scale_value(value, value_scale)
+    ratio = torch.where(value > TINY, new_value / value.clamp(min=TINY), value_scale)
+    grown = torch.minimum(chroma * saturation_scale, torch.maximum(chroma, value))
+    return _to_rgb(hue + shift / 60.0, grown * ratio, new_value)
+
+
+def undo_hue_sat_map(y: Tensor, table: np.ndarray, encoding: int = 0) -> Tensor:
+    """The inverse of apply_hue_sat_map where it clipped nothing, by fixed-point iteration.
+
+    Exact to 1e-5 for tables whose shifts and scales change slowly from entry to entry (less than about half of what
+    would make the map fold: neighbouring hues that change places have no inverse). Where the map clipped, one of the
+    colours that give y.
+    """
+    lookup = _Table(table, encoding, y)
+    new_hue, new_chroma, new_value = _to_hsv(y)
+    new_grown = torch.where(new_value > TINY, new_chroma / new_value.clamp(min=TINY), 0.0)  # saturation
+    hue, chroma, value = new_hue, new_chroma, new_value
+    for _ in range(ROUNDS):
+        shift, saturation_scale, value_scale = lookup(hue, chroma, value)
+        hue = new_hue - shift / 60.0
+        value = lookup.unscale_value(new_value, value_scale)
+        saturation = new_grown / torch.where(new_grown > 1, saturation_scale.clamp(max=1), saturation_scale)
+        dark = new_chroma / (saturation_scale.clamp(max=1) * value_scale)
+        chroma = torch.where(new_value > TINY, saturation * value, dark)
+    return _to_rgb(hue, chroma, value)
+
+
+class _Table:
+    """A table ready to be read at hue (0..6), chroma and value, each B 1 H W."""
+
+    def __init__(self, table: np.ndarray, encoding: int, like: Tensor) -> None:
+        if table.ndim != 4 or table.shape[3] != 3:
+            raise ValueError(f"hue/saturation map should be hue sat value 3, got {table.shape}")
+        if encoding not in (0, 1):
+            raise ValueError(f"hue/saturation map encoding should be 0 (linear) or 1 (sRGB), got {encoding}")
+        volume = np.concatenate([table, table[:1]])  # hue + 1: the first again, so that it wraps round
+        self.hues = table.shape[0]
+        self.deep = table.shape[2] > 1
+        self.srgb = self.deep and encoding == 1  # the encoding is that of the value axis; without one it has no meaning
+        self.volume = torch.as_tensor(volume, dtype=like.dtype, device=like.device).permute(3, 2, 0, 1)[None]
+
+    def __call__(self, hue: Tensor, chroma: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Hue shift (degrees), saturation scale and value scale, each B 1 H W."""
+        saturation = torch.where(value > TINY, chroma / value.clamp(min=TINY), (chroma > 0).to(chroma.dtype))
+        # grid_sample's coordinates run from -1 to 1 over the first to the last entry, and are held there
+        at = [saturation.clamp(max=1) * 2 - 1, torch.remainder(hue, 6.0) / 3.0 - 1]
+        volume = self.volume
+        if self.deep:
+            at.append((encode(value, "srgb") if self.srgb else value).clamp(0, 1) * 2 - 1)
+            grid = torch.stack(at, -1).flatten(2, 3)[:, None]  # B 1 1 HW 3
+        else:
+            volume = volume[:, :, 0]
+            grid = torch.cat(at, 1).permute(0, 2, 3, 1)  # B H W 2
+        found = grid_sample(volume.expand(len(hue), *volume.shape[1:]), grid, padding_mode="border", align_corners=True)
+        shift, saturation_scale, value_scale = found.reshape(len(hue), 3, *hue.shape[2:]).split(1, 1)
+        return shift, saturation_scale, value_scale
+
+    def scale_value(self, value: Tensor, scale: Tensor) -> Tensor:
+        coded = encode(value, "srgb") if self.srgb else value
+        coded = torch.minimum(coded * scale, coded.clamp(min=1))
+        return decode(coded, "srgb") if self.srgb else coded
+
+    def unscale_value(self, value: Tensor, scale: Tensor) -> Tensor:
+        coded = encode(value, "srgb") if self.srgb else value
+        coded = coded / torch.where(coded > 1, scale.clamp(max=1), scale)
+        return decode(coded, "srgb") if self.srgb else coded
+
+
+def _to_hsv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Hue (0 red, 2 green, 4 blue, up to 6), chroma (largest - smallest) and value (largest), each B 1 H W."""
+    value, top = x.max(1, keepdim=True)
+    chroma = value - x.amin(1, keepdim=True)
+    red, green, blue = x.split(1, 1)
+    grey = chroma == 0
+    span = torch.where(grey, 1.0, chroma)
+    hue = torch.where(top == 0, green - blue, torch.where(top == 1, blue - red, red - green)) / span + 2.0 * top
+    return torch.where(grey, 0.0, hue), chroma, value
+
+
+def _to_rgb(hue: Tensor, chroma: Tensor, value: Tensor) -> Tensor:
+    """B 3 H W from hue (any multiple of 6 added), chroma and value."""
+    # each channel is `value` within 1 of its own hue, `value - chroma` beyond 2, straight in between
+    offsets = hue.new_tensor([0.0, 2.0, 4.0]).view(1, 3, 1, 1)
+    away = (torch.remainder(hue - offsets + 3.0, 6.0) - 3.0).abs()
+    return value - chroma * (away - 1.0).clamp(0.0, 1.0)
