@@ -6,23 +6,29 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from isp.options import RenderOptions
 from isp.parameters import RenderParameters, resolve
+from isp.raw.cfa import CFA
 from isp.raw.image import RawImage
 from isp.raw.metadata import RawMetadata
-from isp.stages import defects, highlights
+from isp.raw.opcodes import Opcode
 from isp.stages.colour import apply_matrix
+from isp.stages.defects import HALO as DEFECTS_HALO
+from isp.stages.defects import correct_defects
 from isp.stages.demosaic import demosaic, halo_of, mosaic
 from isp.stages.encode import decode, encode
 from isp.stages.exposure import expose
 from isp.stages.geometry import crop, orient, uncrop, unorient
+from isp.stages.highlights import HALO as HIGHLIGHTS_HALO
+from isp.stages.highlights import treat_highlights
 from isp.stages.hue_sat_map import apply_hue_sat_map, undo_hue_sat_map
 from isp.stages.linearise import delinearise, linearise
 from isp.stages.normalise import denormalise, normalise
-from isp.stages.opcodes import apply_opcodes, undo_opcodes
+from isp.stages.opcodes import after_trims, apply_opcodes, undo_opcodes
 from isp.stages.tone import apply_tone_curve, filmic, undo_filmic, undo_tone_curve
 from isp.stages.white_balance import undo_white_balance, white_balance
 from isp.tiling import tiled
@@ -39,55 +45,46 @@ class Stage(NamedTuple):
 
 def sensor_stages(meta: RawMetadata) -> list[Stage]:
     """Stored counts to the linear mosaic, black 0 and white 1: what the file alone decides."""
-    area, frame = meta.area, (meta.height, meta.width)
-    opcodes1, opcodes2 = meta.opcode_list1, meta.opcode_list2
-    return [
-        Stage("opcodes1", lambda x: apply_opcodes(x, opcodes1), lambda x: undo_opcodes(x, opcodes1), None),
+    top, left, _, _ = meta.area
+    frame = (meta.height, meta.width)
+    area = after_trims(meta.area, meta.opcode_list1)
+    stages = []
+    if meta.opcode_list1:
+        stored_cfa = meta.cfa and meta.cfa.shifted(-top, -left)  # seen from the frame's corner, not the active area's
+        stages.append(opcode_stage("opcodes1", meta.opcode_list1, frame, stored_cfa, counts=True))
+    stages += [
         Stage("linearise", lambda x: linearise(x, meta), lambda x: delinearise(x, meta), None),
         Stage("active-area", lambda x: crop(x, area), lambda x: uncrop(x, area, frame), None),
         Stage("normalise", lambda x: normalise(x, meta), lambda x: denormalise(x, meta), None),
-        Stage("opcodes2", lambda x: apply_opcodes(x, opcodes2), lambda x: undo_opcodes(x, opcodes2), None),
     ]
+    if meta.opcode_list2:
+        stages.append(opcode_stage("opcodes2", meta.opcode_list2, active_size(meta), meta.cfa))
+    return stages
 
 
 def camera_stages(meta: RawMetadata, p: RenderParameters) -> list[Stage]:
     """The linear mosaic to white-balanced camera RGB."""
-    cfa, opcodes3 = meta.cfa, meta.opcode_list3
+    cfa, gains = meta.cfa, p.gains
     stages = []
     if p.fix_defects and meta.kind != "linear":
-        stages.append(Stage("defects", lambda x: defects.correct_defects(x, cfa), lambda x: x, defects.HALO))
+        stages.append(Stage("defects", lambda x: correct_defects(x, cfa), lambda x: x, DEFECTS_HALO))
     if meta.kind == "monochrome":
-        return [*stages, Stage("monochrome", lambda x: x.expand(-1, 3, -1, -1), lambda x: x.mean(1, keepdim=True))]
-    stages += [
-        Stage("white-balance", lambda x: white_balance(x, p.gains, cfa), lambda x: undo_white_balance(x, p.gains, cfa)),
-    ]
-    if cfa is not None:
+        stages.append(Stage("monochrome", lambda x: x.expand(-1, 3, -1, -1), lambda x: x.mean(1, keepdim=True)))
+    else:
         stages.append(
-            Stage(
-                "demosaic",
-                lambda x: demosaic(x, cfa, p.demosaic, p.noise),
-                lambda x: mosaic(x, cfa),
-                halo_of(p.demosaic, cfa),
-            )
+            Stage("white-balance", lambda x: white_balance(x, gains, cfa), lambda x: undo_white_balance(x, gains, cfa))
+        )
+    if cfa is not None:
+        reach = halo_of(p.demosaic, cfa)
+        stages.append(
+            Stage("demosaic", lambda x: demosaic(x, cfa, p.demosaic, p.noise), lambda x: mosaic(x, cfa), reach)
         )
     if p.highlights != "none":
-        stages.append(
-            Stage(
-                "highlights",
-                lambda x: highlights.treat_highlights(x, p.gains, p.highlights),
-                lambda x: x,
-                highlights.HALO[p.highlights],
-            )
-        )
-    if opcodes3:  # they are stated for camera RGB before white balance
-        stages.append(
-            Stage(
-                "opcodes3",
-                lambda x: white_balance(apply_opcodes(undo_white_balance(x, p.gains), opcodes3), p.gains),
-                lambda x: white_balance(undo_opcodes(undo_white_balance(x, p.gains), opcodes3), p.gains),
-                None,
-            )
-        )
+        reach = HIGHLIGHTS_HALO[p.highlights]
+        stages.append(Stage("highlights", lambda x: treat_highlights(x, gains, p.highlights), lambda x: x, reach))
+    if meta.opcode_list3:
+        trimmed = box_size(after_trims((0, 0, *active_size(meta)), meta.opcode_list2))
+        stages.append(opcode_stage("opcodes3", meta.opcode_list3, trimmed, gains=gains))
     return stages
 
 
@@ -97,51 +94,74 @@ def display_stages(meta: RawMetadata, p: RenderParameters) -> list[Stage]:
     if p.space != "camera":
         stages.append(matrix_stage("colour", p.cam_to_prophoto))
         if p.hue_sat_map is not None:
-            table, encoding = p.hue_sat_map, p.hue_sat_map_encoding
-            stages.append(
-                Stage(
-                    "hue-sat-map",
-                    lambda x: apply_hue_sat_map(x, table, encoding),
-                    lambda x: undo_hue_sat_map(x, table, encoding),
-                )
-            )
+            stages.append(table_stage("hue-sat-map", p.hue_sat_map, p.hue_sat_map_encoding))
     stages.append(Stage("exposure", lambda x: expose(x, p.exposure_ev), lambda x: expose(x, -p.exposure_ev)))
     if p.space != "camera":
         if p.look_table is not None:
-            look, look_encoding = p.look_table, p.look_table_encoding
-            stages.append(
-                Stage(
-                    "look-table",
-                    lambda x: apply_hue_sat_map(x, look, look_encoding),
-                    lambda x: undo_hue_sat_map(x, look, look_encoding),
-                )
-            )
+            stages.append(table_stage("look-table", p.look_table, p.look_table_encoding))
         if p.tone_curve is not None:
             curve = p.tone_curve
-            stages.append(
-                Stage("tone-curve", lambda x: apply_tone_curve(x, curve), lambda x: undo_tone_curve(x, curve))
-            )
+            stages.append(Stage("tone", lambda x: apply_tone_curve(x, curve), lambda x: undo_tone_curve(x, curve)))
+        elif p.look == "standard" and not p.linear:
+            stages.append(Stage("tone", filmic, undo_filmic))
         stages.append(matrix_stage("output-primaries", p.prophoto_to_output))
         if not p.linear:
-            if p.look == "standard" and p.tone_curve is None:
-                stages.append(Stage("filmic", filmic, undo_filmic))
             stages.append(Stage("encode", lambda x: encode(x, p.space), lambda x: decode(x, p.space)))
-    top, left, bottom, right = meta.area
-    size = (bottom - top, right - left)
+    opcodes = (*meta.opcode_list2, *meta.opcode_list3)
+    size = box_size(after_trims((0, 0, *active_size(meta)), opcodes))
+    box = after_trims(meta.crop, opcodes)
     stages += [
-        Stage("default-crop", lambda x: crop(x, meta.crop), lambda x: uncrop(x, meta.crop, size), None),
+        Stage("default-crop", lambda x: crop(x, box), lambda x: uncrop(x, box, size), None),
         Stage("orient", lambda x: orient(x, meta.orientation), lambda x: unorient(x, meta.orientation), None),
     ]
     return stages
 
 
-def matrix_stage(name: str, matrix: object) -> Stage:
-    """A 3x3 matrix on the channels, and its inverse."""
-    import numpy as np
+def opcode_stage(
+    name: str,
+    opcodes: tuple[Opcode, ...],
+    size: tuple[int, int],
+    cfa: CFA | None = None,
+    counts: bool = False,
+    gains: np.ndarray | None = None,
+) -> Stage:
+    """An opcode list on a frame of this size. gains: the white balance to take off while the opcodes work, since
+    list 3 is stated for camera RGB as the sensor saw it."""
+    balance = np.ones(3) if gains is None else gains
 
-    forward = np.asarray(matrix, dtype=np.float64)
-    inverse = np.linalg.inv(forward)
-    return Stage(name, lambda x: apply_matrix(x, forward), lambda x: apply_matrix(x, inverse))
+    def forward(x: Tensor) -> Tensor:
+        if gains is None:
+            return apply_opcodes(x, opcodes, cfa=cfa, counts=counts)
+        return white_balance(apply_opcodes(undo_white_balance(x, balance), opcodes), balance)
+
+    def inverse(x: Tensor) -> Tensor:
+        if gains is None:
+            return undo_opcodes(x, opcodes, cfa=cfa, counts=counts, size=size)
+        return white_balance(undo_opcodes(undo_white_balance(x, balance), opcodes, size=size), balance)
+
+    return Stage(name, forward, inverse, None)
+
+
+def table_stage(name: str, table: np.ndarray, encoding: int) -> Stage:
+    """A hue/saturation/value table on linear ProPhoto RGB, and its inverse."""
+    return Stage(name, lambda x: apply_hue_sat_map(x, table, encoding), lambda x: undo_hue_sat_map(x, table, encoding))
+
+
+def matrix_stage(name: str, matrix: np.ndarray) -> Stage:
+    """A 3x3 matrix on the channels, and its inverse."""
+    back = np.linalg.inv(matrix)
+    return Stage(name, lambda x: apply_matrix(x, matrix), lambda x: apply_matrix(x, back))
+
+
+def active_size(meta: RawMetadata) -> tuple[int, int]:
+    """Height and width of the active area."""
+    return box_size(meta.area)
+
+
+def box_size(box: tuple[int, int, int, int]) -> tuple[int, int]:
+    """Height and width of top, left, bottom, right."""
+    top, left, bottom, right = box
+    return bottom - top, right - left
 
 
 def run(stages: Sequence[Stage], x: Tensor, watch: Watch | None = None) -> Tensor:
