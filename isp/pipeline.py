@@ -84,7 +84,7 @@ def camera_stages(meta: RawMetadata, p: RenderParameters) -> list[Stage]:
         stages.append(Stage("highlights", lambda x: treat_highlights(x, gains, p.highlights), lambda x: x, reach))
     if meta.opcode_list3:
         trimmed = box_size(after_trims((0, 0, *active_size(meta)), meta.opcode_list2))
-        stages.append(opcode_stage("opcodes3", meta.opcode_list3, trimmed, gains=gains))
+        stages.append(before_white_balance(opcode_stage("opcodes3", meta.opcode_list3, trimmed), gains))
     return stages
 
 
@@ -118,28 +118,23 @@ def display_stages(meta: RawMetadata, p: RenderParameters) -> list[Stage]:
 
 
 def opcode_stage(
-    name: str,
-    opcodes: tuple[Opcode, ...],
-    size: tuple[int, int],
-    cfa: CFA | None = None,
-    counts: bool = False,
-    gains: np.ndarray | None = None,
+    name: str, opcodes: tuple[Opcode, ...], size: tuple[int, int], cfa: CFA | None = None, counts: bool = False
 ) -> Stage:
-    """An opcode list on a frame of this size. gains: the white balance to take off while the opcodes work, since
-    list 3 is stated for camera RGB as the sensor saw it."""
-    balance = np.ones(3) if gains is None else gains
+    """An opcode list on a frame of this size."""
+    return Stage(
+        name,
+        lambda x: apply_opcodes(x, opcodes, cfa=cfa, counts=counts),
+        lambda x: undo_opcodes(x, opcodes, cfa=cfa, counts=counts, size=size),
+        None,
+    )
 
-    def forward(x: Tensor) -> Tensor:
-        if gains is None:
-            return apply_opcodes(x, opcodes, cfa=cfa, counts=counts)
-        return white_balance(apply_opcodes(undo_white_balance(x, balance), opcodes), balance)
 
-    def inverse(x: Tensor) -> Tensor:
-        if gains is None:
-            return undo_opcodes(x, opcodes, cfa=cfa, counts=counts, size=size)
-        return white_balance(undo_opcodes(undo_white_balance(x, balance), opcodes, size=size), balance)
-
-    return Stage(name, forward, inverse, None)
+def before_white_balance(stage: Stage, gains: np.ndarray) -> Stage:
+    """The stage on camera RGB as the sensor saw it, inside a pipeline that has it white-balanced."""
+    return stage._replace(
+        forward=lambda x: white_balance(stage.forward(undo_white_balance(x, gains)), gains),
+        inverse=lambda x: white_balance(stage.inverse(undo_white_balance(x, gains)), gains),
+    )
 
 
 def table_stage(name: str, table: np.ndarray, encoding: int) -> Stage:

@@ -142,8 +142,11 @@ class RawMetadata:
             expect(value is None or value.shape == (3, 3), name, "a 3x3 matrix")
         expect(self.analog_balance.shape == (3,), "analog_balance", "3 numbers")
         neutral = self.as_shot_neutral
-        expect(neutral is None or (neutral.shape == (3,) and bool((neutral > 0).all())), "as_shot_neutral",
-               "3 positive numbers")
+        expect(
+            neutral is None or (neutral.shape == (3,) and bool((neutral > 0).all())),
+            "as_shot_neutral",
+            "3 positive numbers",
+        )
         x, y, w, h = *self.default_crop_origin, *(self.default_crop_size or (right - left, bottom - top))
         expect(
             x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= right - left and y + h <= bottom - top,
@@ -155,8 +158,11 @@ class RawMetadata:
             value = getattr(self, name)
             expect(value is None or (value.ndim == 4 and value.shape[3] == 3), name, "hue sat value 3")
         curve = self.profile_tone_curve
-        expect(curve is None or (curve.ndim == 2 and curve.shape[1] == 2 and len(curve) > 1), "profile_tone_curve",
-               "at least 2 points (input, output)")
+        expect(
+            curve is None or (curve.ndim == 2 and curve.shape[1] == 2 and len(curve) > 1),
+            "profile_tone_curve",
+            "at least 2 points (input, output)",
+        )
         profile = self.noise_profile
         expect(profile is None or (profile.ndim == 2 and profile.shape[1] == 2), "noise_profile", "planes 2")
 
