@@ -1,4 +1,4 @@
-"""The output colour spaces: primaries, white points, and the matrices between them, in float64."""
+"""The output colour spaces: primaries, white points, transfer curves, and the matrices between them, in float64."""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ XY = tuple[float, float]
 
 
 class ColourSpace(NamedTuple):
-    """primaries: x, y of red, green and blue. white: x, y. transfer: names a curve of isp.stages.encode."""
+    """primaries: x, y of red, green and blue. white: x, y. transfer: a name in CURVES."""
 
     primaries: tuple[XY, XY, XY]
     white: XY
     transfer: str
+
+
+class Curve(NamedTuple):
+    """From linear x to encoded y: y = slope x up to x = knee, scale x ** exponent - offset from there on."""
+
+    slope: float
+    knee: float
+    scale: float
+    exponent: float
+    offset: float
 
 
 D50: XY = (0.3457, 0.3585)  # the DNG connection space and ProPhoto's white (ISO 22028-2)
@@ -24,6 +34,11 @@ SPACES = {
     "display-p3": ColourSpace(((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)), D65, "srgb"),  # SMPTE EG 432-1, D65
     "rec2020": ColourSpace(((0.708, 0.292), (0.17, 0.797), (0.131, 0.046)), D65, "bt2020"),  # ITU-R BT.2020-2
     "prophoto": ColourSpace(((0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001)), D50, "romm"),  # ISO 22028-2
+}
+CURVES = {
+    "srgb": Curve(12.92, 0.0031308, 1.055, 1 / 2.4, 0.055),  # IEC 61966-2-1; Display P3 shares it
+    "bt2020": Curve(4.5, 0.018053968510807, 1.09929682680944, 0.45, 0.09929682680944),  # BT.2020-2, to full precision
+    "romm": Curve(16.0, 1 / 512, 1.0, 1 / 1.8, 0.0),  # ISO 22028-2
 }
 # XYZ to the sharpened cone responses of the linear Bradford adaptation: ICC.1:2010, annex E.
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])

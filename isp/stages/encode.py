@@ -6,29 +6,10 @@ precision (Rec.2020 pictures use the camera curve, as their ICC profile says), I
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from isp.primaries import SPACES
-
-
-class Curve(NamedTuple):
-    """y = slope x up to x = knee, scale x ** exponent - offset from there on."""
-
-    slope: float
-    knee: float
-    scale: float
-    exponent: float
-    offset: float
-
-
-CURVES = {
-    "srgb": Curve(12.92, 0.0031308, 1.055, 1 / 2.4, 0.055),
-    "bt2020": Curve(4.5, 0.018053968510807, 1.09929682680944, 0.45, 0.09929682680944),
-    "romm": Curve(16.0, 1 / 512, 1.0, 1 / 1.8, 0.0),
-}
+from isp.primaries import CURVES, SPACES
 
 
 def encode(x: Tensor, space: str) -> Tensor:
