@@ -21,8 +21,9 @@ def encode(x: Tensor, space: str) -> Tensor:
         return x
     curve = CURVES[SPACES[space].transfer]
     size = x.abs()
-    power = size.clamp(min=curve.knee) ** curve.exponent * curve.scale - curve.offset
-    return torch.where(size < curve.knee, x * curve.slope, x.sign() * power)
+    # clamped, so that the branch not taken has a finite gradient; in place, because fresh memory costs more than power
+    power = size.clamp(min=curve.knee).pow_(curve.exponent).mul_(curve.scale).sub_(curve.offset)
+    return torch.where(size < curve.knee, x * curve.slope, power.copysign_(x))
 
 
 def decode(y: Tensor, space: str) -> Tensor:
@@ -32,5 +33,5 @@ def decode(y: Tensor, space: str) -> Tensor:
     curve = CURVES[SPACES[space].transfer]
     knee = curve.slope * curve.knee
     size = y.abs()
-    power = ((size.clamp(min=knee) + curve.offset) / curve.scale) ** (1 / curve.exponent)
-    return torch.where(size < knee, y / curve.slope, y.sign() * power)
+    power = size.clamp(min=knee).add_(curve.offset).div_(curve.scale).pow_(1 / curve.exponent)
+    return torch.where(size < knee, y / curve.slope, power.copysign_(y))
