@@ -35,7 +35,7 @@ def delinearise(x: Tensor, meta: RawMetadata) -> Tensor:
 
 def through_table(x: Tensor, table: np.ndarray) -> Tensor:
     """The piecewise linear curve through (i, table[i]), at x; constant outside. Any shape."""
-    values = torch.as_tensor(table, dtype=x.dtype, device=x.device)
+    values = torch.tensor(table, dtype=x.dtype, device=x.device)
     last = len(values) - 1
     if last == 0:
         return x * 0 + values[0]
@@ -54,7 +54,7 @@ def back_through_table(y: Tensor, table: np.ndarray, name: str) -> Tensor:
     steps = np.diff(table)
     if np.any(steps < 0) or not np.any(steps > 0):
         raise ValueError(f"{name} has no inverse: it should rise, and it falls somewhere or is constant")
-    values = torch.as_tensor(table, dtype=y.dtype, device=y.device)
+    values = torch.tensor(table, dtype=y.dtype, device=y.device)
     above = torch.searchsorted(values, y.detach().contiguous())
     low = (above - 1).clamp(0, len(values) - 2)
     start = values[low]

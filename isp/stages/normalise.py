@@ -51,6 +51,6 @@ def _levels(x: Tensor, meta: RawMetadata) -> tuple[Tensor, Tensor]:
             f"{largest[plane]:g}"
         )
     return (
-        torch.as_tensor(black, dtype=x.dtype, device=x.device),
-        torch.as_tensor(scale[:, None, None], dtype=x.dtype, device=x.device),
+        torch.tensor(black, dtype=x.dtype, device=x.device),
+        torch.tensor(scale[:, None, None], dtype=x.dtype, device=x.device),
     )

@@ -75,8 +75,8 @@ def gain_map(x: Tensor, opcode: GainMap) -> Tensor:
     weights_h = _hat_weights(np.arange(width)[cols], width, points_h, opcode.map_origin_h, opcode.map_spacing_h)
     of_plane = [min(plane, map_planes - 1) for plane in range(x.shape[1])[planes]]  # the last one serves the rest
     points = opcode.map_gains.transpose(2, 0, 1)[of_plane].astype(np.float64)  # planes points_v points_h
-    along_h = torch.as_tensor(points @ weights_h.T, dtype=x.dtype, device=x.device)  # planes points_v columns
-    return torch.as_tensor(weights_v, dtype=x.dtype, device=x.device) @ along_h
+    along_h = torch.tensor(points @ weights_h.T, dtype=x.dtype, device=x.device)  # planes points_v columns
+    return torch.tensor(weights_v, dtype=x.dtype, device=x.device) @ along_h
 
 
 def _hat_weights(index: np.ndarray, size: int, points: int, origin: float, spacing: float) -> np.ndarray:
@@ -150,7 +150,7 @@ def _line(x: Tensor, opcode: AreaOpcode) -> Tensor:
     assert isinstance(opcode, LineOpcode)
     rows, cols, _ = _area(x, opcode)
     touched = len(range(x.shape[-1 if opcode.ALONG else -2])[cols if opcode.ALONG else rows])
-    values = torch.as_tensor(getattr(opcode, opcode.FIELD)[:touched], dtype=x.dtype, device=x.device)
+    values = torch.tensor(getattr(opcode, opcode.FIELD)[:touched], dtype=x.dtype, device=x.device)
     return values if opcode.ALONG else values[:, None]
 
 

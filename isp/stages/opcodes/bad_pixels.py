@@ -43,7 +43,7 @@ def fix_bad_pixels(
         return x
     if cfa is None or cfa.kind == "bayer":
         cfa = CFA(_PHASES[opcode.bayer_phase & 3])
-    colours = torch.as_tensor(cfa.channels, device=x.device)
+    colours = torch.tensor(cfa.channels, device=x.device)
     values = x[where, 0, rows, cols]
     pending = torch.arange(len(where), device=x.device)  # bad pixels that have not met a good neighbour yet
     for ring in _rings():

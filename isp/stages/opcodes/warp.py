@@ -20,19 +20,20 @@ from isp.stages.opcodes.lens import Lens
 AnyWarp = WarpRectilinear | WarpRectilinear2 | WarpFisheye
 Positions = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (y, x) in pixels to (y, x) in pixels, float64
 
-TILE = 256  # pixels; positions relative to a tile's corner keep float32 sampling exact to about 1e-5 pixel
+TILE = 256  # pixels; positions and sampling are float64, which tiles keep small
 REACH = 2  # pixels that bicubic interpolation looks at on either side
 NEWTON_STEPS = 12
+CONVERGED = 1e-9  # pixels
 
 
 def apply_warp(x: Tensor, opcode: AnyWarp) -> Tensor:
     """The corrected image, B C H W, from the distorted one."""
-    return _resample(x, opcode, lambda plane: lambda y, x_: _source(opcode, plane, x.shape, y, x_))
+    return _resample(x, opcode, lambda plane: lambda y, x_: source_positions(opcode, plane, x.shape, y, x_))
 
 
 def undo_warp(x: Tensor, opcode: AnyWarp) -> Tensor:
     """The distorted image, B C H W, from the corrected one: resampled at the numerically inverted positions."""
-    return _resample(x, opcode, lambda plane: lambda y, x_: _destination(opcode, plane, x.shape, y, x_))
+    return _resample(x, opcode, lambda plane: lambda y, x_: destination_positions(opcode, plane, x.shape, y, x_))
 
 
 def _resample(x: Tensor, opcode: AnyWarp, positions_of: Callable[[int], Positions]) -> Tensor:
@@ -62,12 +63,12 @@ def _sample(x: Tensor, y_: Tensor, x_: Tensor) -> Tensor:
     y0, y1 = max(int(y_.min()) - REACH, 0), min(int(y_.max()) + REACH + 2, height)
     x0, x1 = max(int(x_.min()) - REACH, 0), min(int(x_.max()) + REACH + 2, width)
     grid = torch.stack([2 * (x_ - x0) / max(x1 - x0 - 1, 1) - 1, 2 * (y_ - y0) / max(y1 - y0 - 1, 1) - 1], dim=-1)
-    grid = grid.to(x.dtype).expand(x.shape[0], *grid.shape)
-    part = x[..., y0:y1, x0:x1]
-    return grid_sample(part, grid, mode="bicubic", padding_mode="border", align_corners=True)
+    part = x[..., y0:y1, x0:x1].double()
+    grid = grid.expand(len(part), *grid.shape)
+    return grid_sample(part, grid, mode="bicubic", padding_mode="border", align_corners=True).to(x.dtype)
 
 
-def _source(opcode: AnyWarp, plane: int, shape: torch.Size, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+def source_positions(opcode: AnyWarp, plane: int, shape: torch.Size, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Where the value of the corrected pixel (y, x) is found in the distorted image, in pixels."""
     lens = Lens.of(shape[-2], shape[-1], opcode.cx, opcode.cy)
     dy, dx = (y - lens.y) / lens.radius, (x - lens.x) / lens.radius
@@ -103,20 +104,26 @@ def _horner(coefficients: list[float], x: Tensor) -> Tensor:
     return result
 
 
-def _destination(opcode: AnyWarp, plane: int, shape: torch.Size, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The corrected pixel whose value is found at (y, x) in the distorted image: Newton's method on _source, with the
-    slopes taken by differences."""
+def destination_positions(
+    opcode: AnyWarp, plane: int, shape: torch.Size, y: Tensor, x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The corrected pixel whose value is found at (y, x) in the distorted image, in pixels.
+
+    Newton's method on source_positions, with the slopes taken by differences.
+    """
     to_y, to_x = y, x
     step = 1e-3  # pixels
     for _ in range(NEWTON_STEPS):
-        at_y, at_x = _source(opcode, plane, shape, to_y, to_x)
-        down_y, down_x = _source(opcode, plane, shape, to_y + step, to_x)
-        right_y, right_x = _source(opcode, plane, shape, to_y, to_x + step)
+        at_y, at_x = source_positions(opcode, plane, shape, to_y, to_x)
+        error_y, error_x = at_y - y, at_x - x
+        if float(torch.maximum(error_y.abs().max(), error_x.abs().max())) < CONVERGED:
+            break
+        down_y, down_x = source_positions(opcode, plane, shape, to_y + step, to_x)
+        right_y, right_x = source_positions(opcode, plane, shape, to_y, to_x + step)
         yy, xy = (down_y - at_y) / step, (down_x - at_x) / step
         yx, xx = (right_y - at_y) / step, (right_x - at_x) / step
         determinant = yy * xx - yx * xy
         determinant = torch.where(determinant.abs() < 1e-6, torch.full_like(determinant, 1e-6), determinant)
-        error_y, error_x = at_y - y, at_x - x
         to_y = to_y - (xx * error_y - yx * error_x) / determinant
         to_x = to_x - (yy * error_x - xy * error_y) / determinant
     return to_y, to_x
