@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from isp.raw.cfa import CFA
-from isp.stages.demosaic import bilinear, curve, malvar2004
+from isp.stages.demosaic import bilinear, curve, malvar2004, menon2007
 
 
 class Method(NamedTuple):
@@ -21,12 +21,13 @@ class Method(NamedTuple):
 METHODS = {
     "bilinear": Method(bilinear.bilinear, ("bayer",), bilinear.HALO),
     "malvar2004": Method(malvar2004.malvar2004, ("bayer",), malvar2004.HALO),
+    "menon2007": Method(menon2007.menon2007, ("bayer",), menon2007.HALO),
 }
-DEFAULTS = {"bayer": "malvar2004"}
+DEFAULTS = {"bayer": "menon2007"}
 
 
 def demosaic(x: Tensor, cfa: CFA, method: str, noise: tuple[float, float] | None = None) -> Tensor:
-    """Camera RGB B 3 H W, linear, from a white-balanced linear mosaic B 1 H W; measured samples come through as they are.
+    """Camera RGB B 3 H W, linear, from a white-balanced linear mosaic B 1 H W; measured samples come through.
 
     method: a name in METHODS, or "libraw:AHD" and the like.
     noise: (shot, read) of the mosaic, variance = shot * x + read; None: unknown, taken as small.
