@@ -77,5 +77,3 @@ def prophoto_to(space: str) -> np.ndarray:
 
 
 XYZ_D50_TO_PROPHOTO = np.linalg.inv(rgb_to_xyz(*SPACES["prophoto"][:2]))
-PRIMARIES = {name: space.primaries for name, space in SPACES.items()}
-WHITES = {name: space.white for name, space in SPACES.items()}

@@ -6,5 +6,5 @@ from torch import Tensor
 
 
 def expose(x: Tensor, ev: float | Tensor) -> Tensor:
-    """x times 2 ** ev: linear values of any shape, ev in stops (a tensor gets its gradient). expose(x, -ev) undoes it."""
+    """x times 2 ** ev, any shape; ev in stops, a tensor gets its gradient. expose(x, -ev) undoes it."""
     return x * 2.0**ev
