@@ -13,6 +13,7 @@ from torch import Tensor
 from isp.options import RenderOptions
 from isp.parameters import RenderParameters, resolve
 from isp.raw.cfa import CFA
+from isp.raw.errors import UnsupportedRawError
 from isp.raw.image import RawImage
 from isp.raw.metadata import RawMetadata
 from isp.raw.opcodes import Opcode
@@ -48,13 +49,16 @@ def sensor_stages(meta: RawMetadata) -> list[Stage]:
     top, left, _, _ = meta.area
     frame = (meta.height, meta.width)
     area = after_trims(meta.area, meta.opcode_list1)
+    trimmed = box_size(after_trims((0, 0, *frame), meta.opcode_list1))
+    if box_size(area) != active_size(meta):
+        raise UnsupportedRawError(f"OpcodeList1 trims into the active area {meta.area} (top, left, bottom, right)")
     stages = []
     if meta.opcode_list1:
         stored_cfa = meta.cfa and meta.cfa.shifted(-top, -left)  # seen from the frame's corner, not the active area's
         stages.append(opcode_stage("opcodes1", meta.opcode_list1, frame, stored_cfa, counts=True))
     stages += [
         Stage("linearise", lambda x: linearise(x, meta), lambda x: delinearise(x, meta), None),
-        Stage("active-area", lambda x: crop(x, area), lambda x: uncrop(x, area, frame), None),
+        Stage("active-area", lambda x: crop(x, area), lambda x: uncrop(x, area, trimmed), None),
         Stage("normalise", lambda x: normalise(x, meta), lambda x: denormalise(x, meta), None),
     ]
     if meta.opcode_list2:

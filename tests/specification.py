@@ -140,3 +140,32 @@ def warp(
             value = image[min(max(i, 0), height - 1), min(max(j, 0), width - 1), plane]
             out[row, col, plane] += value * keys(y - i) * keys(x - j)
     return out
+
+
+# --- colour: DNG 1.7.1, chapter 6 ---
+
+D50, D65 = (0.3457, 0.3585), (0.3127, 0.3290)
+SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
+
+
+def xyz(xy: tuple[float, float]) -> np.ndarray:
+    return np.array([xy[0] / xy[1], 1.0, (1 - xy[0] - xy[1]) / xy[1]])
+
+
+def adapt(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Linear Bradford, XYZ of one white to XYZ of the other."""
+    cone = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+    return np.linalg.inv(cone) @ np.diag((cone @ target) / (cone @ source)) @ cone
+
+
+def xyz_d50_to_srgb() -> np.ndarray:
+    """XYZ under D50 to linear sRGB, white to white."""
+    columns = np.array([xyz(xy) for xy in SRGB]).T
+    to_xyz = columns @ np.diag(np.linalg.inv(columns) @ xyz(D65))
+    return np.linalg.inv(to_xyz) @ adapt(xyz(D50), xyz(D65))
+
+
+def mix(first: np.ndarray, second: np.ndarray, temperature: float, t1: float, t2: float) -> np.ndarray:
+    """Two calibrations at a temperature: linear in its inverse, the nearer one outside of t1 .. t2."""
+    share = min(max((1 / temperature - 1 / t1) / (1 / t2 - 1 / t1), 0.0), 1.0)
+    return first * (1 - share) + second * share

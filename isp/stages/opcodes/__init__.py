@@ -41,10 +41,11 @@ def apply_opcodes(x: Tensor, opcodes: Sequence[Opcode], *, cfa: CFA | None = Non
 
     cfa: the array seen from x's top left, where x is a mosaic. counts: x holds stored counts (OpcodeList1).
     An unknown optional opcode is skipped with a warning. Raises UnsupportedRawError for an unknown mandatory one and
-    for one that would break a mosaic (a warp, a trim that shifts its phase); ValueError for one that does not fit x.
+    for one that would break a mosaic (a warp; in OpcodeList2, a trim that shifts its phase); ValueError for one that
+    does not fit x.
     """
     for opcode in opcodes:
-        if _skipped(opcode, cfa):
+        if _skipped(opcode, cfa, counts):
             continue
         if isinstance(opcode, AreaOpcode):
             x = apply_on_area(x, opcode, counts)
@@ -56,6 +57,7 @@ def apply_opcodes(x: Tensor, opcodes: Sequence[Opcode], *, cfa: CFA | None = Non
             x = fix_bad_pixels(x, opcode, cfa, counts)
         elif isinstance(opcode, TrimBounds):
             x = crop(x, _bounds(opcode))
+            cfa = cfa and cfa.shifted(opcode.top, opcode.left)
     return x
 
 
@@ -80,7 +82,7 @@ def undo_opcodes(
         if isinstance(opcode, TrimBounds):
             size = (opcode.bottom - opcode.top, opcode.right - opcode.left)
     for opcode, before in zip(reversed(opcodes), reversed(sizes), strict=True):
-        if _skipped(opcode, cfa):
+        if _skipped(opcode, cfa, counts):
             continue
         if isinstance(opcode, AreaOpcode):
             x = undo_on_area(x, opcode, counts)
@@ -112,7 +114,7 @@ def _bounds(opcode: TrimBounds) -> Box:
     return opcode.top, opcode.left, opcode.bottom, opcode.right
 
 
-def _skipped(opcode: Opcode, cfa: CFA | None) -> bool:
+def _skipped(opcode: Opcode, cfa: CFA | None, counts: bool) -> bool:
     """Whether the opcode is an unknown one that may be left out; raises for one that cannot be applied to a mosaic."""
     if isinstance(opcode, UnknownOpcode):
         if not opcode.optional:
@@ -121,7 +123,13 @@ def _skipped(opcode: Opcode, cfa: CFA | None) -> bool:
         return True
     if cfa is not None and isinstance(opcode, Warp):
         raise UnsupportedRawError(f"{opcode.name} on a mosaic would mix its colours; it belongs in OpcodeList3")
-    if cfa is not None and isinstance(opcode, TrimBounds) and (opcode.top % cfa.rows or opcode.left % cfa.cols):
+    # In list 1 the active area moves with a trim, and the pattern with the active area.
+    if (
+        cfa is not None
+        and isinstance(opcode, TrimBounds)
+        and not counts
+        and (opcode.top % cfa.rows or opcode.left % cfa.cols)
+    ):
         raise UnsupportedRawError(
             f"TrimBounds {_bounds(opcode)} on a mosaic would shift its {cfa.rows}x{cfa.cols} colour pattern"
         )
