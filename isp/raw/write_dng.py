@@ -7,11 +7,9 @@ its numbers; camera and exposure are in the EXIF IFD.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -20,22 +18,31 @@ from isp.raw.image import RawImage
 from isp.raw.lossless_jpeg import encode_lossless_jpeg
 from isp.raw.metadata import RawMetadata
 from isp.raw.opcodes import pack_opcode_list
+from isp.write_tiff import (
+    BYTE,
+    DOUBLE,
+    FLOAT,
+    HEADER,
+    LONG,
+    RATIONAL,
+    SHORT,
+    SRATIONAL,
+    UNDEFINED,
+    Tag,
+    bytes_tag,
+    exif_tags,
+    finish,
+    fraction,
+    fraction_tag,
+    image_tags,
+    tag,
+    text_tag,
+    write_ifd,
+)
 
 COMPRESSIONS = ("none", "lossless-jpeg")
 TILE = 256  # pixels, both ways; what the specification and other writers use for lossless JPEG
 PREVIEW = 256  # pixels along the longer side
-
-BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL, FLOAT, DOUBLE = 1, 2, 3, 4, 5, 7, 10, 11, 12  # TIFF types
-FORMATS = {BYTE: "B", SHORT: "H", LONG: "I", RATIONAL: "I", SRATIONAL: "i", FLOAT: "f", DOUBLE: "d"}  # for struct
-
-
-class Tag(NamedTuple):
-    """One entry of an IFD: its value is packed little-endian."""
-
-    code: int
-    kind: int
-    number: int
-    packed: bytes
 
 
 def write_dng(path: str | Path, raw: RawImage, *, compression: str = "none", overwrite: bool = False) -> None:
@@ -64,20 +71,18 @@ def write_dng(path: str | Path, raw: RawImage, *, compression: str = "none", ove
     if mosaic.nbytes > 4_000_000_000:
         raise ValueError(f"the frame takes {mosaic.nbytes / 1e9:.1f} GB; the offsets of a DNG end at 4 GB")
     picture_tags = _picture_tags(meta) + _version_tags(mosaic, meta)
-    raw_tags, exif_tags, preview = _raw_tags(meta), _exif_tags(meta), _preview(raw)
+    raw_tags, photo_tags, preview = _raw_tags(meta), exif_tags(meta), _preview(raw)
     jpeg = compression == "lossless-jpeg"
     tile = TILE if jpeg and mosaic.shape[1] > TILE else None  # LibRaw misreads tiles that are wider than the frame
     tiles = _lossless_jpeg_tiles(mosaic, meta, tile) if jpeg else [mosaic.tobytes()]
     photometric = 32803 if meta.cfa is not None else 34892  # CFA, LinearRaw
     with whole_file(path, overwrite) as temporary, open(temporary, "wb") as file:
-        file.write(b"II*\0\0\0\0\0")
-        picture_tags += _image_tags(file, preview, [preview.tobytes()], subfile=1, photometric=2)  # RGB
-        raw_tags += _image_tags(file, mosaic, tiles, subfile=0, photometric=photometric, tile=tile, jpeg=jpeg)
-        picture_tags.append(_tag(330, LONG, (_write_ifd(file, raw_tags),)))  # SubIFDs
-        picture_tags.append(_tag(34665, LONG, (_write_ifd(file, exif_tags),)))  # the EXIF IFD
-        start = _write_ifd(file, picture_tags)
-        file.seek(4)
-        file.write(struct.pack("<I", start))
+        file.write(HEADER)
+        picture_tags += image_tags(file, preview, [preview.tobytes()], subfile=1, photometric=2)  # RGB
+        raw_tags += image_tags(file, mosaic, tiles, subfile=0, photometric=photometric, tile=tile, jpeg=jpeg)
+        picture_tags.append(tag(330, LONG, (write_ifd(file, raw_tags),)))  # SubIFDs
+        picture_tags.append(tag(34665, LONG, (write_ifd(file, photo_tags),)))  # the EXIF IFD
+        finish(file, picture_tags)
 
 
 def _lossless_jpeg_tiles(mosaic: np.ndarray, meta: RawMetadata, tile: int | None) -> Iterator[bytes]:
@@ -112,42 +117,42 @@ def _raw_tags(meta: RawMetadata) -> list[Tag]:
     tags: list[Tag] = []
     if meta.cfa is not None:
         tags += [
-            _tag(33421, SHORT, (meta.cfa.rows, meta.cfa.cols)),  # CFARepeatPatternDim
-            _tag(33422, BYTE, meta.cfa.channels.ravel()),  # CFAPattern
-            _tag(50710, BYTE, (0, 1, 2)),  # CFAPlaneColor: red, green, blue
-            _tag(50711, SHORT, (1,)),  # CFALayout: rectangular
+            tag(33421, SHORT, (meta.cfa.rows, meta.cfa.cols)),  # CFARepeatPatternDim
+            tag(33422, BYTE, meta.cfa.channels.ravel()),  # CFAPattern
+            tag(50710, BYTE, (0, 1, 2)),  # CFAPlaneColor: red, green, blue
+            tag(50711, SHORT, (1,)),  # CFALayout: rectangular
         ]
     if meta.linearization_table is not None:
         tags.append(_whole(50712, SHORT, meta.linearization_table, "linearization_table"))
     if meta.black_level.any() or meta.black_level.size > meta.samples:
         if meta.black_level.min() < 0:
             raise ValueError(f"black_level is {meta.black_level.min():g}; a DNG holds no negative BlackLevel")
-        tags.append(_tag(50713, SHORT, meta.black_level.shape[:2]))  # BlackLevelRepeatDim
+        tags.append(tag(50713, SHORT, meta.black_level.shape[:2]))  # BlackLevelRepeatDim
         tags.append(_whole_or_fraction(50714, meta.black_level, "black_level"))
     if meta.black_level_delta_h is not None:
-        tags.append(_fractions(50715, SRATIONAL, meta.black_level_delta_h, "black_level_delta_h"))
+        tags.append(fraction_tag(50715, SRATIONAL, meta.black_level_delta_h, "black_level_delta_h"))
     if meta.black_level_delta_v is not None:
-        tags.append(_fractions(50716, SRATIONAL, meta.black_level_delta_v, "black_level_delta_v"))
+        tags.append(fraction_tag(50716, SRATIONAL, meta.black_level_delta_v, "black_level_delta_v"))
     tags.append(_whole(50717, LONG, meta.white_level, "white_level"))
     if meta.default_scale != (1.0, 1.0):
-        tags.append(_fractions(50718, RATIONAL, meta.default_scale, "default_scale"))
+        tags.append(fraction_tag(50718, RATIONAL, meta.default_scale, "default_scale"))
     if meta.default_crop_origin != (0.0, 0.0) or meta.default_crop_size is not None:
         tags.append(_whole_or_fraction(50719, meta.default_crop_origin, "default_crop_origin"))
     if meta.default_crop_size is not None:
         tags.append(_whole_or_fraction(50720, meta.default_crop_size, "default_crop_size"))
     if meta.active_area is not None:
-        tags.append(_tag(50829, LONG, meta.active_area))
+        tags.append(tag(50829, LONG, meta.active_area))
     for code, opcodes in ((51008, meta.opcode_list1), (51009, meta.opcode_list2), (51022, meta.opcode_list3)):
         if opcodes:
-            tags.append(_bytes(code, UNDEFINED, pack_opcode_list(opcodes)))
+            tags.append(bytes_tag(code, UNDEFINED, pack_opcode_list(opcodes)))
     if meta.noise_profile is not None:
-        tags.append(_tag(51041, DOUBLE, meta.noise_profile.ravel()))
+        tags.append(tag(51041, DOUBLE, meta.noise_profile.ravel()))
     return tags
 
 
 def _picture_tags(meta: RawMetadata) -> list[Tag]:
     """Colour, profile, camera and orientation: the tags of IFD 0."""
-    tags = [_tag(274, SHORT, (meta.orientation,))]
+    tags = [tag(274, SHORT, (meta.orientation,))]
     for code, text in (
         (271, meta.make),
         (272, meta.model),
@@ -159,7 +164,7 @@ def _picture_tags(meta: RawMetadata) -> list[Tag]:
         (50936, meta.profile_name),
     ):
         if text is not None:
-            tags.append(_text(code, text))
+            tags.append(text_tag(code, text))
 
     codes = (
         (50778, 50721, 50723, 50964, 52533),
@@ -168,25 +173,25 @@ def _picture_tags(meta: RawMetadata) -> list[Tag]:
     )
     for i, (illuminant, color_matrix, camera_calibration, forward_matrix, illuminant_data) in enumerate(codes, 1):
         if light := getattr(meta, f"calibration_illuminant{i}"):
-            tags.append(_tag(illuminant, SHORT, (light,)))
+            tags.append(tag(illuminant, SHORT, (light,)))
         for code, name in (
             (color_matrix, f"color_matrix{i}"),
             (camera_calibration, f"camera_calibration{i}"),
             (forward_matrix, f"forward_matrix{i}"),
         ):
             if getattr(meta, name) is not None:
-                tags.append(_fractions(code, SRATIONAL, getattr(meta, name), name))
+                tags.append(fraction_tag(code, SRATIONAL, getattr(meta, name), name))
         if (xy := getattr(meta, f"illuminant_xy{i}")) is not None:
-            x, y = (_fraction(value, RATIONAL, f"illuminant_xy{i}") for value in xy)
-            tags.append(_bytes(illuminant_data, UNDEFINED, struct.pack("<H4I", 0, *x, *y)))  # 0: a white point
+            x, y = (fraction(value, RATIONAL, f"illuminant_xy{i}") for value in xy)
+            tags.append(bytes_tag(illuminant_data, UNDEFINED, struct.pack("<H4I", 0, *x, *y)))  # 0: a white point
     if (meta.analog_balance != 1).any():
-        tags.append(_fractions(50727, RATIONAL, meta.analog_balance, "analog_balance"))
+        tags.append(fraction_tag(50727, RATIONAL, meta.analog_balance, "analog_balance"))
     if meta.as_shot_neutral is not None:
-        tags.append(_fractions(50728, RATIONAL, meta.as_shot_neutral, "as_shot_neutral"))
+        tags.append(fraction_tag(50728, RATIONAL, meta.as_shot_neutral, "as_shot_neutral"))
     elif meta.as_shot_white_xy is not None:
-        tags.append(_fractions(50729, RATIONAL, meta.as_shot_white_xy, "as_shot_white_xy"))
+        tags.append(fraction_tag(50729, RATIONAL, meta.as_shot_white_xy, "as_shot_white_xy"))
     if meta.baseline_exposure:
-        tags.append(_fractions(50730, SRATIONAL, (meta.baseline_exposure,), "baseline_exposure"))
+        tags.append(fraction_tag(50730, SRATIONAL, (meta.baseline_exposure,), "baseline_exposure"))
 
     maps = [
         (code, table)
@@ -201,37 +206,17 @@ def _picture_tags(meta: RawMetadata) -> list[Tag]:
         shapes = ", ".join(str(table.shape) for _, table in maps)
         raise ValueError(f"profile_hue_sat_map1 to 3 should have one shape in a DNG; got {shapes}")
     if maps:
-        tags.append(_tag(50937, LONG, maps[0][1].shape[:3]))
-        tags += [_tag(code, FLOAT, table.transpose(2, 0, 1, 3).ravel()) for code, table in maps]  # value hue sat 3
+        tags.append(tag(50937, LONG, maps[0][1].shape[:3]))
+        tags += [tag(code, FLOAT, table.transpose(2, 0, 1, 3).ravel()) for code, table in maps]  # value hue sat 3
     if meta.profile_hue_sat_map_encoding:
-        tags.append(_tag(51107, LONG, (meta.profile_hue_sat_map_encoding,)))
+        tags.append(tag(51107, LONG, (meta.profile_hue_sat_map_encoding,)))
     if meta.profile_look_table is not None:
-        tags.append(_tag(50981, LONG, meta.profile_look_table.shape[:3]))
-        tags.append(_tag(50982, FLOAT, meta.profile_look_table.transpose(2, 0, 1, 3).ravel()))
+        tags.append(tag(50981, LONG, meta.profile_look_table.shape[:3]))
+        tags.append(tag(50982, FLOAT, meta.profile_look_table.transpose(2, 0, 1, 3).ravel()))
     if meta.profile_look_table_encoding:
-        tags.append(_tag(51108, LONG, (meta.profile_look_table_encoding,)))
+        tags.append(tag(51108, LONG, (meta.profile_look_table_encoding,)))
     if meta.profile_tone_curve is not None:
-        tags.append(_tag(50940, FLOAT, meta.profile_tone_curve.ravel()))
-    return tags
-
-
-def _exif_tags(meta: RawMetadata) -> list[Tag]:
-    tags = [_bytes(36864, UNDEFINED, b"0232")]  # ExifVersion
-    if meta.exposure_time is not None:
-        tags.append(_fractions(33434, RATIONAL, (meta.exposure_time,), "exposure_time"))
-    if meta.f_number is not None:
-        tags.append(_fractions(33437, RATIONAL, (meta.f_number,), "f_number"))
-    if meta.iso is not None:
-        iso = round(meta.iso)
-        tags.append(_tag(34855, SHORT, (min(iso, 65535),)))
-        if iso > 65535:  # EXIF 2.32: the full value stands in a tag of its own
-            tags += [_tag(34864, SHORT, (3,)), _tag(34867, LONG, (iso,))]  # SensitivityType: ISO speed
-    if meta.focal_length is not None:
-        tags.append(_fractions(37386, RATIONAL, (meta.focal_length,), "focal_length"))
-    if meta.date_time is not None:
-        tags.append(_text(36867, meta.date_time))
-    if meta.lens_model is not None:
-        tags.append(_text(42036, meta.lens_model))
+        tags.append(tag(50940, FLOAT, meta.profile_tone_curve.ravel()))
     return tags
 
 
@@ -244,7 +229,7 @@ def _version_tags(mosaic: np.ndarray, meta: RawMetadata) -> list[Tag]:
     backward = max([0x01010000, *(opcode.dng_version for opcode in opcodes if not opcode.optional)])
     if mosaic.dtype.kind == "f":
         backward = max(backward, 0x01040000)
-    return [_tag(50706, BYTE, version.to_bytes(4, "big")), _tag(50707, BYTE, backward.to_bytes(4, "big"))]
+    return [tag(50706, BYTE, version.to_bytes(4, "big")), tag(50707, BYTE, backward.to_bytes(4, "big"))]
 
 
 def _preview(raw: RawImage) -> np.ndarray:
@@ -290,84 +275,12 @@ def _preview(raw: RawImage) -> np.ndarray:
     return np.round(255 * encoded).astype(np.uint8)
 
 
-def _image_tags(
-    file: BinaryIO,
-    image: np.ndarray,
-    pieces: Iterable[bytes],
-    *,
-    subfile: int,
-    photometric: int,
-    tile: int | None = None,
-    jpeg: bool = False,
-) -> list[Tag]:
-    """Write the pieces (tiles, or one strip) of an image of H W or H W samples, and return the tags that find them."""
-    height, width = image.shape[:2]
-    samples = image.shape[2] if image.ndim == 3 else 1
-    offsets, sizes = [], []
-    for piece in pieces:
-        offsets.append(_even_end(file))
-        sizes.append(file.write(piece))
-    if tile:
-        layout = [_tag(322, LONG, (tile,)), _tag(323, LONG, (tile,)), _tag(324, LONG, offsets), _tag(325, LONG, sizes)]
-    else:
-        layout = [_tag(278, LONG, (height,)), _tag(273, LONG, offsets), _tag(279, LONG, sizes)]
-    return [
-        _tag(254, LONG, (subfile,)),  # NewSubfileType: 0 the main image, 1 a preview
-        _tag(256, LONG, (width,)),
-        _tag(257, LONG, (height,)),
-        _tag(258, SHORT, (image.dtype.itemsize * 8,) * samples),  # BitsPerSample
-        _tag(259, SHORT, (7 if jpeg else 1,)),  # Compression
-        _tag(262, SHORT, (photometric,)),
-        _tag(277, SHORT, (samples,)),
-        _tag(284, SHORT, (1,)),  # PlanarConfiguration: interleaved
-        _tag(339, SHORT, (3 if image.dtype.kind == "f" else 1,) * samples),  # SampleFormat
-        *layout,
-    ]
-
-
-def _write_ifd(file: BinaryIO, tags: Sequence[Tag]) -> int:
-    """Write an IFD, and behind it the values that do not fit into it, at the end of the file; returns its offset."""
-    start = _even_end(file)
-    values_at = start + 2 + 12 * len(tags) + 4
-    entries, values = b"", b""
-    for code, kind, count, packed in sorted(tags):
-        entries += struct.pack("<HHI", code, kind, count)
-        if len(packed) <= 4:
-            entries += packed.ljust(4, b"\0")
-        else:
-            entries += struct.pack("<I", values_at + len(values))
-            values += packed + b"\0" * (len(packed) % 2)
-    file.write(struct.pack("<H", len(tags)) + entries + b"\0\0\0\0" + values)  # no IFD follows this one
-    return start
-
-
-def _even_end(file: BinaryIO) -> int:
-    """The end of the file, moved to an even offset as TIFF 6.0 asks."""
-    if file.tell() % 2:
-        file.write(b"\0")
-    return file.tell()
-
-
-def _tag(code: int, kind: int, values: Iterable[Any]) -> Tag:
-    numbers = values.ravel().tolist() if isinstance(values, np.ndarray) else list(values)
-    count = len(numbers) // 2 if kind in (RATIONAL, SRATIONAL) else len(numbers)
-    return Tag(code, kind, count, struct.pack(f"<{len(numbers)}{FORMATS[kind]}", *numbers))
-
-
-def _bytes(code: int, kind: int, data: bytes) -> Tag:
-    return Tag(code, kind, len(data), data)
-
-
-def _text(code: int, text: str) -> Tag:
-    return _bytes(code, ASCII, text.encode() + b"\0")
-
-
 def _whole(code: int, kind: int, values: np.ndarray, name: str) -> Tag:
     """Whole numbers, SHORT or LONG; ValueError for others."""
     most = 65535 if kind == SHORT else 2**32 - 1
     if (values != np.round(values)).any() or values.min() < 0 or values.max() > most:
         raise ValueError(f"{name} should be whole numbers from 0 to {most} in a DNG; got {values.ravel()[:4]}")
-    return _tag(code, kind, values.astype(np.int64))
+    return tag(code, kind, values.astype(np.int64))
 
 
 def _whole_or_fraction(code: int, values: Sequence[float] | np.ndarray, name: str) -> Tag:
@@ -375,24 +288,4 @@ def _whole_or_fraction(code: int, values: Sequence[float] | np.ndarray, name: st
     array = np.asarray(values, dtype=np.float64)
     if (array == np.round(array)).all():
         return _whole(code, LONG, array, name)
-    return _fractions(code, RATIONAL, array, name)
-
-
-def _fractions(code: int, kind: int, values: Sequence[float] | np.ndarray, name: str) -> Tag:
-    array = np.asarray(values, dtype=np.float64).ravel()
-    return _tag(code, kind, [number for value in array.tolist() for number in _fraction(value, kind, name)])
-
-
-def _fraction(value: float, kind: int, name: str) -> tuple[int, int]:
-    """Numerator and denominator of the shortest fraction that gives back the float64 value, or the closest one."""
-    most = 2**31 - 1 if kind == SRATIONAL else 2**32 - 1
-    if abs(value) > most or (kind == RATIONAL and value < 0):
-        raise ValueError(
-            f"{name} holds {value:g}, which a DNG {'' if kind == SRATIONAL else 'unsigned '}fraction cannot"
-        )
-    largest = int(most / max(1.0, abs(value)))
-    for limit in (1000, 10**6, 10**9, largest):
-        fraction = Fraction(value).limit_denominator(min(limit, largest))
-        if fraction.numerator / fraction.denominator == value:
-            break
-    return fraction.numerator, fraction.denominator
+    return fraction_tag(code, RATIONAL, array, name)

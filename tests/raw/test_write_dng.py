@@ -22,7 +22,8 @@ from PIL import Image
 from isp.raw import RawImage, RawMetadata, read
 from isp.raw.cfa import CANONICAL, CFA
 from isp.raw.opcodes import GainMap, WarpRectilinear, pack_opcode_list
-from isp.raw.write_dng import RATIONAL, SRATIONAL, _fraction, write_dng
+from isp.raw.write_dng import write_dng
+from isp.write_tiff import RATIONAL, SRATIONAL, fraction
 
 HEIGHT, WIDTH = 300, 420  # two tiles by two, the last ones incomplete
 BAYER = ("RGGB", "GRBG", "GBRG", "BGGR")
@@ -317,14 +318,14 @@ def test_preview_shows_the_picture(tmp_path: Path) -> None:
 
 @given(st.decimals(-1000, 1000, places=6, allow_nan=False))
 def test_decimals_are_stored_exactly(value: Any) -> None:
-    top, bottom = _fraction(float(value), SRATIONAL, "x")
+    top, bottom = fraction(float(value), SRATIONAL, "x")
     assert top / bottom == float(value)
 
 
 @given(st.floats(0, 1e6))
 def test_other_numbers_are_stored_within_1e9(value: float) -> None:
     """As the docstring of write_dng states; the fraction fits 32 bits."""
-    top, bottom = _fraction(value, RATIONAL, "x")
+    top, bottom = fraction(value, RATIONAL, "x")
     assert 0 <= top < 2**32
     assert 0 < bottom < 2**32
     assert abs(Fraction(top, bottom) - Fraction(value)) <= max(Fraction(1e-9), Fraction(value) / 2**31)
