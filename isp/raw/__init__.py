@@ -60,9 +60,16 @@ def _read(path: Path) -> tuple[RawImage, list[str]]:
             if is_dng(ifds):
                 raw, notes = read_dng(source, ifds)
                 return replace(raw, path=path), notes
+            if 271 not in ifds[0]:  # every camera signs its files, and LibRaw would take any grey TIFF for a mosaic
+                raise RawFileError("is a TIFF without DNGVersion or a camera's Make; expected a raw file")
     from isp.raw.vendor import read_vendor
 
-    return read_vendor(path)
+    try:
+        return read_vendor(path)
+    except RawFileError as error:
+        if path.suffix.lower() == ".raw":
+            raise type(error)(f"{error}; a mosaic without a header needs {path.name}.yaml beside it") from error
+        raise
 
 
 def __getattr__(name: str) -> Any:

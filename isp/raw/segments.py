@@ -227,7 +227,7 @@ def _deflate(data: bytes, layout: Layout, ifd: Ifd, rows: int, cols: int) -> np.
         return _undo_float_predictor(raw, layout, rows)
     pixels = _unpack(raw, layout, ifd, rows)
     if layout.predictor:
-        return imagecodecs.delta_decode(pixels, axis=1, dist=layout.predictor[1])
+        _undo_differences(pixels, layout.predictor[1])
     return pixels
 
 
@@ -251,17 +251,22 @@ def _undo_float_predictor(data: bytes, layout: Layout, rows: int) -> np.ndarray:
     import imagecodecs
 
     assert layout.predictor is not None
-    step, size, run = layout.predictor[1] * layout.channels, layout.bits // 8, layout.cols * layout.channels
-    differences = np.frombuffer(data, np.uint8)[: rows * run * size].reshape(rows, run * size)
-    planes = np.empty_like(differences)
-    for start in range(step):
-        np.cumsum(differences[:, start::step], axis=1, dtype=np.uint8, out=planes[:, start::step])
+    size, run = layout.bits // 8, layout.cols * layout.channels
+    planes = np.array(np.frombuffer(data, np.uint8)[: rows * run * size]).reshape(rows, run * size)
+    _undo_differences(planes, layout.predictor[1] * layout.channels)
     numbers = np.ascontiguousarray(planes.reshape(rows, size, run).transpose(0, 2, 1))  # rows run bytes, highest first
     if size == 3:
         pixels = imagecodecs.float24_decode(numbers.tobytes(), byteorder=">")
     else:
         pixels = numbers.view(f">f{size}").astype(layout.dtype)
     return pixels.reshape(rows, layout.cols, layout.channels)
+
+
+def _undo_differences(values: np.ndarray, step: int) -> None:
+    """Add to each column, in place and modulo the type's range, the one `step` columns before it."""
+    for start in range(step):
+        phase = values[:, start::step]
+        np.add.accumulate(phase, axis=1, dtype=values.dtype, out=phase)
 
 
 def _jpeg(data: bytes, layout: Layout, ifd: Ifd, rows: int, cols: int) -> np.ndarray:

@@ -117,7 +117,8 @@ def _colours(raw: rawpy.RawPy) -> np.ndarray | None:
         raise UnsupportedRawError(f"a sensor of {raw.num_colors} colours whose filters LibRaw does not lay out")
     rows, cols = pattern.shape
     top, left = raw.sizes.top_margin, raw.sizes.left_margin
-    # raw_color counts from the corner of raw_image, and the active area may begin at an odd row or column
+    # raw_color counts from the corner of raw_image, where the active area may begin at any row and column;
+    # raw_pattern begins at that corner too, and raw_colors_visible is wrong for X-Trans (rawpy 0.28)
     return np.array([[raw.raw_color(top + row, left + col) for col in range(cols)] for row in range(rows)])
 
 
@@ -142,14 +143,12 @@ def _take_camera(fields: Fields, raw: rawpy.RawPy, path: Path) -> None:
         except RawFileError:
             pass  # CR3, RAF and others are no TIFFs
     other = raw.other
-    known: dict[str, float | str] = {
-        "iso": other.iso_speed,
-        "exposure_time": other.shutter_speed,
-        "f_number": other.aperture,
-        "focal_length": other.focal_length,
-        "artist": other.artist,
-        "lens_model": raw.lens.model,
-    }
+    known: dict[str, float | str] = {"artist": other.artist, "lens_model": raw.lens.model}
+    if other.iso_speed > 0:  # where LibRaw found no exposure it says 1 s at f/1 and ISO 0
+        known["iso"] = other.iso_speed
+        known["exposure_time"] = other.shutter_speed
+        known["f_number"] = other.aperture
+        known["focal_length"] = other.focal_length
     if other.timestamp.year > 1970:  # the epoch stands for unknown
         known["date_time"] = other.timestamp.strftime("%Y:%m:%d %H:%M:%S")
     for name, value in known.items():
