@@ -12,6 +12,7 @@ from torch import Tensor
 
 from isp.options import RenderOptions
 from isp.parameters import RenderParameters, resolve
+from isp.primaries import SPACES, rgb_to_xyz
 from isp.raw.cfa import CFA
 from isp.raw.errors import UnsupportedRawError
 from isp.raw.image import RawImage
@@ -23,6 +24,7 @@ from isp.stages.defects import correct_defects
 from isp.stages.demosaic import demosaic, halo_of, mosaic
 from isp.stages.encode import decode, encode
 from isp.stages.exposure import expose
+from isp.stages.gamut import compress_gamut, expand_gamut
 from isp.stages.geometry import crop, orient, uncrop, unorient
 from isp.stages.highlights import HALO as HIGHLIGHTS_HALO
 from isp.stages.highlights import treat_highlights
@@ -109,6 +111,9 @@ def display_stages(meta: RawMetadata, p: RenderParameters) -> list[Stage]:
         elif p.look == "standard" and not p.linear:
             stages.append(Stage("tone", filmic, undo_filmic))
         stages.append(matrix_stage("output-primaries", p.prophoto_to_output))
+        if p.look == "standard" and not p.linear:
+            weights = rgb_to_xyz(*SPACES[p.space][:2])[1]  # of R, G and B in Y
+            stages.append(Stage("gamut", lambda x: compress_gamut(x, weights), lambda x: expand_gamut(x, weights)))
         if not p.linear:
             stages.append(Stage("encode", lambda x: encode(x, p.space), lambda x: decode(x, p.space)))
     opcodes = (*meta.opcode_list2, *meta.opcode_list3)

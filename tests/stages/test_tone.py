@@ -28,7 +28,9 @@ def test_filmic_by_hand() -> None:
         return u / (1 + u**3) ** (1 / 3)
 
     values = [0.0, 0.02, 0.18, 1.0, 8.0]
-    assert torch.allclose(filmic(grey(values))[0, 0, 0], torch.tensor([by_hand(v) for v in values]).double(), atol=1e-12)
+    assert torch.allclose(
+        filmic(grey(values))[0, 0, 0], torch.tensor([by_hand(v) for v in values]).double(), atol=1e-12
+    )
     assert filmic(grey([0.0])).abs().max() == 0
     assert 0.24 < by_hand(0.18) < 0.28  # 0.4 to 0.6 stops above 0.18
     assert by_hand(8.0) > 0.9999
