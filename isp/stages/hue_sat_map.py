@@ -44,15 +44,15 @@ def undo_hue_sat_map(y: Tensor, table: np.ndarray, encoding: int = 0) -> Tensor:
     """
     lookup = _Table(table, encoding, y)
     new_hue, new_chroma, new_value = _to_hsv(y)
-    new_grown = torch.where(new_value > TINY, new_chroma / new_value.clamp(min=TINY), 0.0)  # saturation
+    new_saturation = torch.where(new_value > TINY, new_chroma / new_value.clamp(min=TINY), 2.0)  # 2: beyond the clip
     hue, chroma, value = new_hue, new_chroma, new_value
     for _ in range(ROUNDS):
-        shift, saturation_scale, value_scale = lookup(hue, chroma, value)
+        shift, *scales = lookup(hue, chroma, value)
+        saturation_scale, value_scale = (scale.clamp(min=TINY) for scale in scales)
         hue = new_hue - shift / 60.0
         value = lookup.unscale_value(new_value, value_scale)
-        saturation = new_grown / torch.where(new_grown > 1, saturation_scale.clamp(max=1), saturation_scale)
-        dark = new_chroma / (saturation_scale.clamp(max=1) * value_scale)
-        chroma = torch.where(new_value > TINY, saturation * value, dark)
+        ratio = torch.where(new_value > TINY, value / new_value.clamp(min=TINY), 1 / value_scale)
+        chroma = new_chroma * ratio / torch.where(new_saturation > 1, saturation_scale.clamp(max=1), saturation_scale)
     return _to_rgb(hue, chroma, value)
 
 
@@ -64,27 +64,37 @@ class _Table:
             raise ValueError(f"hue/saturation map should be hue sat value 3, got {table.shape}")
         if encoding not in (0, 1):
             raise ValueError(f"hue/saturation map encoding should be 0 (linear) or 1 (sRGB), got {encoding}")
-        volume = np.concatenate([table, table[:1]])  # hue + 1: the first again, so that it wraps round
-        self.hues = table.shape[0]
-        self.deep = table.shape[2] > 1
-        self.srgb = self.deep and encoding == 1  # the encoding is that of the value axis; without one it has no meaning
-        self.volume = torch.as_tensor(volume, dtype=like.dtype, device=like.device).permute(3, 2, 0, 1)[None]
+        self.hues, _, self.values, _ = table.shape
+        self.srgb = encoding == 1 and self.values > 1  # the encoding of the value axis; without one it means nothing
+        wrapped = np.concatenate([table, table[:1]])  # hues + 1: the first again, at 360 degrees
+        # one image with the values' slices below each other: two bilinear reads of it are faster than one trilinear
+        rows = np.moveaxis(wrapped, 2, 0).reshape(-1, *table.shape[1:2], 3)  # values * (hues + 1), sat, 3
+        self.image = torch.as_tensor(rows, dtype=like.dtype, device=like.device).permute(2, 0, 1)[None]
 
     def __call__(self, hue: Tensor, chroma: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Hue shift (degrees), saturation scale and value scale, each B 1 H W."""
-        saturation = torch.where(value > TINY, chroma / value.clamp(min=TINY), (chroma > 0).to(chroma.dtype))
-        # grid_sample's coordinates run from -1 to 1 over the first to the last entry, and are held there
-        at = [saturation.clamp(max=1) * 2 - 1, torch.remainder(hue, 6.0) / 3.0 - 1]
-        volume = self.volume
-        if self.deep:
-            at.append((encode(value, "srgb") if self.srgb else value).clamp(0, 1) * 2 - 1)
-            grid = torch.stack(at, -1).flatten(2, 3)[:, None]  # B 1 1 HW 3
+        saturation = torch.where(value > TINY, chroma / value.clamp(min=TINY), (chroma > 0).to(chroma.dtype)).clamp(
+            max=1
+        )
+        row = torch.remainder(hue, 6.0) * (self.hues / 6)
+        if self.values == 1:
+            found = self._read(row, saturation)
         else:
-            volume = volume[:, :, 0]
-            grid = torch.cat(at, 1).permute(0, 2, 3, 1)  # B H W 2
-        found = grid_sample(volume.expand(len(hue), *volume.shape[1:]), grid, padding_mode="border", align_corners=True)
-        shift, saturation_scale, value_scale = found.reshape(len(hue), 3, *hue.shape[2:]).split(1, 1)
+            level = (encode(value, "srgb") if self.srgb else value).clamp(0, 1) * (self.values - 1)
+            below = level.detach().floor().clamp(max=self.values - 2)
+            row = row + below * (self.hues + 1)
+            found = torch.lerp(
+                self._read(row, saturation), self._read(row + (self.hues + 1), saturation), level - below
+            )
+        shift, saturation_scale, value_scale = found.split(1, 1)
         return shift, saturation_scale, value_scale
+
+    def _read(self, row: Tensor, saturation: Tensor) -> Tensor:
+        """B 3 H W: the image at fractional rows and at saturations 0 to 1, bilinear."""
+        # grid_sample's coordinates run from -1 to 1 over the first to the last entry
+        grid = torch.cat([saturation * 2 - 1, row * (2 / (self.image.shape[2] - 1)) - 1], 1).permute(0, 2, 3, 1)
+        image = self.image.expand(len(row), *self.image.shape[1:])
+        return grid_sample(image, grid, padding_mode="border", align_corners=True)
 
     def scale_value(self, value: Tensor, scale: Tensor) -> Tensor:
         coded = encode(value, "srgb") if self.srgb else value
@@ -98,19 +108,18 @@ class _Table:
 
 
 def _to_hsv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Hue (0 red, 2 green, 4 blue, up to 6), chroma (largest - smallest) and value (largest), each B 1 H W."""
-    value, top = x.max(1, keepdim=True)
-    chroma = value - x.amin(1, keepdim=True)
+    """Hue (0 red, 2 green, 4 blue; -1 to 5), chroma (largest - smallest) and value (largest), each B 1 H W."""
     red, green, blue = x.split(1, 1)
-    grey = chroma == 0
-    span = torch.where(grey, 1.0, chroma)
-    hue = torch.where(top == 0, green - blue, torch.where(top == 1, blue - red, red - green)) / span + 2.0 * top
-    return torch.where(grey, 0.0, hue), chroma, value
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
+    span = torch.where(chroma == 0, 1.0, chroma)  # grey has hue 0
+    from_red, from_green, from_blue = (green - blue) / span, (blue - red) / span + 2.0, (red - green) / span + 4.0
+    hue = torch.where(value == red, from_red, torch.where(value == green, from_green, from_blue))
+    return hue, chroma, value
 
 
 def _to_rgb(hue: Tensor, chroma: Tensor, value: Tensor) -> Tensor:
     """B 3 H W from hue (any multiple of 6 added), chroma and value."""
-    # each channel is `value` within 1 of its own hue, `value - chroma` beyond 2, straight in between
-    offsets = hue.new_tensor([0.0, 2.0, 4.0]).view(1, 3, 1, 1)
-    away = (torch.remainder(hue - offsets + 3.0, 6.0) - 3.0).abs()
-    return value - chroma * (away - 1.0).clamp(0.0, 1.0)
+    hue = torch.remainder(hue, 6.0)
+    away = torch.cat([3.0 - (hue - 3.0).abs(), (hue - 2.0).abs(), (hue - 4.0).abs()], 1)  # from each channel's own hue
+    return value - chroma * (away - 1.0).clamp(0.0, 1.0)  # value within 1 of it, value - chroma beyond 2
