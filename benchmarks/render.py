@@ -142,9 +142,8 @@ def main() -> int:
         ratio = seconds / statistics.median(figures[f"{name}: LibRaw AHD"]["seconds"])
         spread = (max(values["seconds"]) - min(values["seconds"])) / seconds
         peak = max(values["peak_mb"])
-        print(
-            f"| {name} | {case} | {seconds:.2f} | {1e3 * seconds / pixels:.0f} | {spread:.0%} | {ratio:.2f} | {peak:.0f} |"
-        )
+        per_pixel = 1e3 * seconds / pixels
+        print(f"| {name} | {case} | {seconds:.2f} | {per_pixel:.0f} | {spread:.0%} | {ratio:.2f} | {peak:.0f} |")
         rows.append({"file": name, "case": case, "ratio_to_libraw_ahd": round(ratio, 3), **values})
     record = {
         "command": f"python -m benchmarks.render --megapixels {args.megapixels:g} --rounds {args.rounds}",
