@@ -14,7 +14,7 @@ from isp.raw.image import RawImage as RawImage
 from isp.raw.metadata import RawMetadata as RawMetadata
 
 if TYPE_CHECKING:
-    from isp.raw.write_dng import write_dng as write_dng
+    from isp.raw.dng_writer import write_dng as write_dng
 
 __all__ = ["CFA", "RawFileError", "RawImage", "RawMetadata", "UnsupportedRawError", "read", "write_dng"]
 
@@ -74,5 +74,5 @@ def _read(path: Path) -> tuple[RawImage, list[str]]:
 
 def __getattr__(name: str) -> Any:
     if name == "write_dng":
-        return import_module("isp.raw.write_dng").write_dng
+        return import_module("isp.raw.dng_writer").write_dng
     raise AttributeError(f"module 'isp.raw' has no attribute {name!r}")

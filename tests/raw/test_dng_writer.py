@@ -22,7 +22,7 @@ from PIL import Image
 from isp.raw import RawImage, RawMetadata, read
 from isp.raw.cfa import CANONICAL, CFA
 from isp.raw.opcodes import GainMap, WarpRectilinear, pack_opcode_list
-from isp.raw.write_dng import write_dng
+from isp.raw.dng_writer import write_dng
 from isp.write_tiff import RATIONAL, SRATIONAL, fraction
 
 HEIGHT, WIDTH = 300, 420  # two tiles by two, the last ones incomplete
@@ -316,6 +316,13 @@ def test_preview_shows_the_picture(tmp_path: Path) -> None:
     assert max(preview.shape[:2]) <= 256
 
 
+def test_the_name_in_isp_raw_is_the_function() -> None:
+    """Not a module of the same name, whatever was imported before."""
+    import isp.raw
+
+    assert isp.raw.write_dng is write_dng
+
+
 @given(st.decimals(-1000, 1000, places=6, allow_nan=False))
 def test_decimals_are_stored_exactly(value: Any) -> None:
     top, bottom = fraction(float(value), SRATIONAL, "x")
@@ -345,7 +352,7 @@ def test_existing_file_is_kept(tmp_path: Path) -> None:
 
 def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
     """/dev/full fails every write; its stand-in here is a tile encoder that fails as a full disk does."""
-    from isp.raw import write_dng as module
+    from isp.raw import dng_writer as module
 
     def full(*_: Any) -> bytes:
         raise OSError(errno.ENOSPC, "No space left on device")
