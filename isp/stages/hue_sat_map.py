@@ -16,7 +16,7 @@ from torch.nn.functional import grid_sample
 
 from isp.stages.encode import decode, encode
 
-ROUNDS = 40  # of the inverse's fixed-point iteration
+ROUNDS = 30  # of the inverse's fixed-point iteration
 TINY = 1e-6  # values below this count as black where a ratio is formed
 
 

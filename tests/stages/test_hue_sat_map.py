@@ -22,7 +22,7 @@ def random_table(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
 
 
 def smooth_table(shape: tuple[int, int, int]) -> np.ndarray:
-    """A profile as makers write them: shifts of up to 10 degrees, scales within 15 %, slow in all three; none that clips."""
+    """A profile as makers write them: shifts of up to 10 degrees, scales within 15 %, slow in all three; no clip."""
     hue = np.arange(shape[0])[:, None, None] / shape[0] * 2 * np.pi
     saturation = np.linspace(0, 1, shape[1])[:, None]
     value = np.linspace(0, 1, shape[2])
