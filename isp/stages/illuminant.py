@@ -16,8 +16,8 @@ from isp.raw.cfa import CFA
 
 CLIPPED = 0.98  # samples from here on are taken for saturated, whose ratios tell nothing
 MINKOWSKI = 6  # Finlayson and Trezzi's best p, for shades of grey and grey edge
-# These two did best on the Kodak pictures, mosaicked under four lights: mean errors of 8.3 degrees for the grey edge and
-# 6.5 for the white patch, beside 9.8 for grey world, 7.3 for shades of grey and 16.8 without white balance.
+# These two did best on the Kodak pictures, mosaicked under four lights: mean errors of 8.3 degrees for the grey edge, 6.5
+# for the white patch, beside 9.8 for grey world, 7.3 for shades of grey and 16.8 without white balance.
 SIGMA = 1.0  # of the grey edge's blur, in CFA periods (pixels for RGB)
 WHITE_PERCENTILE = 99.9  # white patch: of each channel; the plain maximum is a hot pixel or a lamp
 FLOOR = 0.05  # smallest entry of a neutral: a gain of 20 is more than any light asks for
@@ -44,7 +44,7 @@ def estimate_neutral(x: Tensor, cfa: CFA | None, method: str, mask: Tensor | Non
         colours, usable = _periods(colours, usable, cfa)
     if method == "grey-edge":
         colours, usable = _edges(colours, usable)
-    samples = colours.movedim(1, -1)[usable[:, 0]].clamp(min=0).double()  # N 3
+    samples = colours.movedim(1, -1)[usable[:, 0]].double()  # N 3
     if not len(samples):
         return np.ones(3)
     if method == "white-patch":
@@ -90,15 +90,8 @@ def _edges(colours: Tensor, usable: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _filter(x: Tensor, kernel: Tensor, dim: int) -> Tensor:
-    """x filtered along one dimension, its edges repeated."""
-    radius = len(kernel) // 2
-    channels = x.shape[1]
-    if dim == 2:
-        return conv2d(
-            pad(x, (0, 0, radius, radius), "replicate"),
-            kernel.view(1, 1, -1, 1).repeat(channels, 1, 1, 1),
-            groups=channels,
-        )
-    return conv2d(
-        pad(x, (radius, radius, 0, 0), "replicate"), kernel.view(1, 1, 1, -1).repeat(channels, 1, 1, 1), groups=channels
-    )
+    """x filtered along one dimension (2 or 3), its edges repeated."""
+    radius, channels = len(kernel) // 2, x.shape[1]
+    border = (0, 0, radius, radius) if dim == 2 else (radius, radius, 0, 0)
+    weights = kernel.view((1, 1, -1, 1) if dim == 2 else (1, 1, 1, -1)).repeat(channels, 1, 1, 1)
+    return conv2d(pad(x, border, "replicate"), weights, groups=channels)
