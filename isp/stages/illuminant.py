@@ -16,8 +16,8 @@ from isp.raw.cfa import CFA
 
 CLIPPED = 0.98  # samples from here on are taken for saturated, whose ratios tell nothing
 MINKOWSKI = 6  # Finlayson and Trezzi's best p, for shades of grey and grey edge
-# These two did best on the Kodak pictures, mosaicked under four lights: mean errors of 8.3 degrees for the grey edge, 6.5
-# for the white patch, beside 9.8 for grey world, 7.3 for shades of grey and 16.8 without white balance.
+# These two did best on the Kodak pictures, mosaicked under four lights: mean errors of 8.3 degrees (grey edge) and
+# 6.5 (white patch), beside 9.8 (grey world), 7.3 (shades of grey) and 16.8 (no white balance).
 SIGMA = 1.0  # of the grey edge's blur, in CFA periods (pixels for RGB)
 WHITE_PERCENTILE = 99.9  # white patch: of each channel; the plain maximum is a hot pixel or a lamp
 FLOOR = 0.05  # smallest entry of a neutral: a gain of 20 is more than any light asks for
