@@ -39,7 +39,8 @@ LAYOUT = {
     "stride": "bytes from row to row (default: as many as a row has)",
 }
 FIELDS = {f.name: str(f.type) for f in dataclasses.fields(RawMetadata) if not f.name.startswith(("opcode", "origins"))}
-MOST_YAML_BYTES = 1 << 20
+MOST_YAML_BYTES = 1 << 18
+MOST_YAML_DEPTH = 8
 
 
 def find_sidecar(path: Path) -> Path | None:
@@ -80,13 +81,20 @@ def _load(sidecar: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     size = sidecar.stat().st_size
     if size > MOST_YAML_BYTES:
         raise RawFileError(f"{sidecar.name} has {size} bytes; expected at most {MOST_YAML_BYTES}")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
     try:
         text = sidecar.read_text(encoding="utf-8")
-        # an alias can make a short file stand for billions of numbers, and none is needed here
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise RawFileError(f"{sidecar.name}: aliases (*name) are not read")
-        loaded = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        # Deep nesting overflows PyYAML's stack, and an alias can make a short file stand for billions of numbers;
+        # events come one by one, so that neither gets as far as being loaded.
+        depth = 0
+        for event in yaml.parse(text, Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MOST_YAML_DEPTH:
+                raise RawFileError(f"{sidecar.name}: lists in lists {depth} deep; expected at most {MOST_YAML_DEPTH}")
+            if isinstance(event, yaml.AliasEvent):
+                raise RawFileError(f"{sidecar.name}: aliases (*name) are not read")
+        loaded = yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, RawFileError):
             raise
         raise RawFileError(f"{sidecar.name} is not YAML: {' '.join(str(error).split())}") from error
@@ -102,7 +110,7 @@ def _load(sidecar: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 layout[name] = str(value) if name in ("packing", "byte_order") else _integer(value)
             else:
                 values[name] = _convert(FIELDS[name], value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise RawFileError(f"{sidecar.name}: {name}: {' '.join(str(error).split())}") from error
     return layout, values
 
@@ -164,12 +172,13 @@ def _metadata(sidecar: str, values: dict[str, Any], bits: int | None, mosaic: np
     for name in MATRICES:
         if name in values and values[name].size == 9:
             values[name] = values[name].reshape(3, 3)
-    if not (values["white_level"] > values["black_level"].max((0, 1))).all():
-        raise RawFileError(f"{sidecar}: white_level is not above black_level")
     fields = Fields()
     for name, value in values.items():
         fields.put(name, value, "sidecar")
-    return fields.metadata()
+    meta = fields.metadata()
+    if not (meta.white_level > meta.black_level.max((0, 1))).all():
+        raise RawFileError(f"{sidecar}: white_level is not above black_level")
+    return meta
 
 
 def _black_level(value: np.ndarray, cfa: CFA | None, samples: int) -> np.ndarray:
