@@ -150,7 +150,13 @@ def _white(
         return neutral, neutral_to_xy(meta, neutral) if has_colour(meta) else DAYLIGHT_XY, origin
 
     def from_xy(xy: tuple[float, float], origin: str) -> tuple[np.ndarray, tuple[float, float], str]:
-        return xy_to_neutral(meta, xy) if has_colour(meta) else np.ones(3), xy, origin
+        if has_colour(meta):
+            return xy_to_neutral(meta, xy), xy, origin
+        if origin.startswith("user"):
+            raise ValueError(
+                f"white balance by {origin[6:-1]} needs a ColorMatrix, which the file has not; give gains or a method"
+            )
+        return np.ones(3), xy, "default: none, the file has neither AsShotNeutral nor ColorMatrix"
 
     if meta.kind == "monochrome":
         return np.ones(3), DAYLIGHT_XY, "monochrome sensor"
