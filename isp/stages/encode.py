@@ -21,7 +21,7 @@ def encode(x: Tensor, space: str) -> Tensor:
         return x
     curve = CURVES[SPACES[space].transfer]
     size = x.abs()
-    # clamped, so that the branch not taken has a finite gradient; in place, because fresh memory costs more than power
+    # clamped, so that the branch not taken has a finite gradient; in place, to spare fresh memory
     power = size.clamp(min=curve.knee).pow_(curve.exponent).mul_(curve.scale).sub_(curve.offset)
     return torch.where(size < curve.knee, x * curve.slope, power.copysign_(x))
 
