@@ -11,7 +11,6 @@ from torch import Tensor
 
 from isp.raw.cfa import CFA
 
-
 ROWS, COLUMNS = -2, -1  # dimensions of a frame: along COLUMNS is horizontal
 
 
@@ -66,7 +65,7 @@ def along(dim: int, x: Tensor, taps: Sequence[float]) -> Tensor:
     size = x.shape[dim] - len(taps) + 1
     parts = ((x.narrow(dim, i, size), weight) for i, weight in enumerate(taps) if weight)
     part, weight = next(parts)
-    total = part * weight
+    total = part if weight == 1 else part * weight
     for part, weight in parts:
         total = torch.add(total, part, alpha=weight)
     half = len(taps) // 2

@@ -1,29 +1,41 @@
 """The curve under which a mosaic is interpolated: close to how the eye, and a display, see its steps.
 
-Interpolation errs in proportion to the steps it meets; on linear light, edges against darkness err far more than they
-may show. Under a square root the error is spread as evenly as it is seen.
+Interpolation errs in proportion to the steps it meets. On linear light it errs most where bright meets dark, and the
+error is seen most in the dark; under a cube root (as in CIE lightness) it is spread as evenly as it is seen. Measured
+on Kodak pictures through a real camera's matrix, it is worth 4 dB over linear light, and 0.3 dB over a square root.
+Noise turns this: where it is large against the signal, a mean under a concave curve is too dark. Hence the toe.
 """
 
 from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-TOE = 1e-3  # the size of the linear part without noise
+TOE = 1e-3  # without noise; full scale is 1
 
 
 def toe(noise: tuple[float, float] | None) -> float:
-    """The size of the curve's linear part."""
-    return TOE
+    """Where the curve passes from linear to a cube root: at four times the signal that equals its own noise, at least
+    TOE. noise: (shot, read), variance = shot * x + read; None: no noise.
+
+    The factor was chosen on photographs at the noise levels of four sensitivities from ISO 100 to 10000: each level's
+    best toe is within a factor of two of it, and half a decibel is lost where it is wrong by ten.
+    """
+    shot, read = noise or (0.0, 0.0)
+    unity = (shot + math.sqrt(shot**2 + 4 * read)) / 2  # x with x**2 = shot * x + read
+    return max(TOE, 4 * unity)
 
 
 def encode(x: Tensor, t: float) -> Tensor:
-    """sqrt(|x| + t) - sqrt(t) with the sign of x: odd, of slope 1 / (2 sqrt(t)) at 0, and defined for all x."""
-    return x / (torch.sqrt(x.abs() + t) + math.sqrt(t))
+    """cbrt(|x| + t) - cbrt(t) with the sign of x: odd, straight through 0 and defined for all x. t: the toe."""
+    s = t ** (1 / 3)
+    u = (x.abs() + t) ** (1 / 3)
+    return x / (u * u + u * s + s * s)  # a difference of cubes: exact and differentiable at 0
 
 
 def decode(y: Tensor, t: float) -> Tensor:
     """The inverse of `encode`."""
-    return y * (y.abs() + 2 * math.sqrt(t))
+    s = t ** (1 / 3)
+    v = y.abs()
+    return y * (v * v + 3 * s * v + 3 * s * s)
