@@ -16,10 +16,10 @@ from isp.raw.cfa import CFA
 
 CLIPPED = 0.98  # samples from here on are taken for saturated, whose ratios tell nothing
 MINKOWSKI = 6  # Finlayson and Trezzi's best p, for shades of grey and grey edge
-# These two did best on the Kodak pictures, mosaicked under four lights: mean errors of 8.3 degrees (grey edge) and
-# 6.5 (white patch), beside 9.8 (grey world), 7.3 (shades of grey) and 16.8 (no white balance).
+# On 39 photographs mosaicked under four lights, mean angular errors are 10.0 degrees for grey world, 6.9 for shades of
+# grey, 7.8 for grey edge, 4.6 for white patch, and 17.7 with no white balance. Sigmas from 0.5 to 3 are within 0.2.
 SIGMA = 1.0  # of the grey edge's blur, in CFA periods (pixels for RGB)
-WHITE_PERCENTILE = 99.9  # white patch: of each channel; the plain maximum is a hot pixel or a lamp
+WHITE_PERCENTILE = 99.9  # white patch: of each channel; 99.99 gains 0.7 degrees, but hot pixels may be as many
 FLOOR = 0.05  # smallest entry of a neutral: a gain of 20 is more than any light asks for
 METHODS = ("grey-world", "shades-of-grey", "grey-edge", "white-patch")
 
