@@ -24,6 +24,7 @@ MOST_OPCODE_BYTES = 1 << 28
 MOST_TABLE_NUMBERS = 1 << 22  # of a hue, saturation and value table: 1.4 million entries, where 90 x 30 x 1 is usual
 OTHER_ILLUMINANT = 255  # EXIF LightSource: IlluminantData tells which
 LARGEST_EXPOSURE = 32.0  # stops of BaselineExposure; what lies beyond is no statement about a picture
+LARGEST_CONDITION = 1e6  # of a matrix that is to be inverted; those of cameras have less than 100
 NOT_RENDERED = (52525, 52544, 52543)  # profile tags that change the picture and that no stage renders
 
 
@@ -70,7 +71,8 @@ def read_dng(source: Source, ifds: list[Ifd]) -> tuple[RawImage, list[str]]:
     fields.take("noise_profile", 51041, [raw, main], partial(_noise_profile, planes=planes))
     take_exif(fields, main, read_exif_ifd(main) if 34665 in main else None)
     fields.take("unique_camera_model", 50708, [main], Ifd.text)
-    fields.notes += [f"{main.origin(code)} is not rendered" for code in NOT_RENDERED if code in main]
+    for ifd in dict.fromkeys((main, raw)):
+        fields.notes += [f"{ifd.origin(code)} is not rendered" for code in NOT_RENDERED if code in ifd]
 
     meta = fields.metadata()  # before the pixels: a lie about the levels need not wait for them
     return RawImage(read_pixels(raw, height, width, samples), meta), fields.notes
@@ -192,9 +194,9 @@ def _take_levels(fields: Fields, raw: Ifd) -> None:
     for name in ("black_level_delta_h", "black_level_delta_v"):
         highest = highest + max(0.0, fields.values.get(name, np.zeros(1)).max())
     if not (fields.values["white_level"] > highest).all():
-        white_text, black_text = (", ".join(f"{v:g}" for v in np.unique(levels))
-                                  for levels in (fields.values["white_level"], highest))  # fmt: skip
-        raise RawFileError(f"WhiteLevel {white_text} is not above the highest black level, {black_text}")
+        raise RawFileError(
+            f"WhiteLevel {fields.values['white_level'].min():g} is not above the highest black level, {highest.max():g}"
+        )
 
 
 def _opcodes(ifd: Ifd, code: int) -> tuple[Opcode, ...]:
@@ -227,10 +229,10 @@ CALIBRATIONS = (
 def _take_colour(fields: Fields, main: Ifd, raw: Ifd) -> None:
     """What chapter 6 maps camera colours to XYZ with. Without a valid ColorMatrix there is no colour: an error."""
     ifds = [main, raw]
-    signatures = [
-        next((ifd.text(code) for ifd in ifds if code in ifd and ifd.tags[code].kind in (1, 2, 7)), None)
-        for code in (50931, 50932)
-    ]
+    signatures = Fields()
+    signatures.take("camera", 50931, ifds, Ifd.text)
+    signatures.take("profile", 50932, ifds, Ifd.text)
+    fields.notes += signatures.notes
     for c in CALIBRATIONS:
         illuminant = f"calibration_illuminant{c.number}"
         fields.take(illuminant, c.illuminant, ifds, Ifd.integer)
@@ -238,7 +240,8 @@ def _take_colour(fields: Fields, main: Ifd, raw: Ifd) -> None:
             fields.take(f"illuminant_xy{c.number}", c.illuminant_data, ifds, _illuminant_xy)
         fields.take(f"color_matrix{c.number}", c.color_matrix, ifds, _matrix, essential=True)
         fields.take(f"forward_matrix{c.number}", c.forward_matrix, ifds, _matrix)
-        if signatures[0] == signatures[1]:  # else the calibration belongs to another profile (chapter 6)
+        # A calibration belongs to the profiles that carry its signature, and no signature is one too (chapter 6).
+        if signatures.values.get("camera") == signatures.values.get("profile"):
             fields.take(f"camera_calibration{c.number}", c.camera_calibration, ifds, _matrix)
     fields.take("analog_balance", 50727, ifds, partial(positive, least=3))
     fields.take("as_shot_neutral", 50728, ifds, partial(positive, least=3))
@@ -247,7 +250,7 @@ def _take_colour(fields: Fields, main: Ifd, raw: Ifd) -> None:
 
 def _matrix(ifd: Ifd, code: int) -> np.ndarray:
     matrix = ifd.finite(code, 9).reshape(3, 3)
-    if abs(np.linalg.det(matrix)) < 1e-9:
+    if not np.linalg.cond(matrix) < LARGEST_CONDITION:
         raise RawFileError(f"{ifd.origin(code)} has no inverse")
     return matrix
 

@@ -576,6 +576,12 @@ def test_what_a_picture_can_do_without_is_ignored_with_a_warning(tmp_path: Path,
             np.testing.assert_array_equal(getattr(raw.meta, field), getattr(plain, field))
 
 
+def test_what_is_not_rendered_is_said(tmp_path: Path) -> None:
+    path = make_dng(tmp_path / "a.dng", MOSAIC, extratags=[(52525, 7, 4, b"gain")], subifd=True)
+    with pytest.warns(UserWarning, match="SubIFD0 tag 52525 ProfileGainTableMap is not rendered"):
+        isp.raw.read(path)
+
+
 def test_text_that_is_not_ascii(tmp_path: Path) -> None:
     path = make_dng(tmp_path / "a.dng", MOSAIC, model="Model-X", make="Model-Y")
     path.write_bytes(
