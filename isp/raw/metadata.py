@@ -99,7 +99,6 @@ class RawMetadata:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 - the class is frozen
         for f in fields(self):
             value = getattr(self, f.name)
             if f.type in ("np.ndarray", "np.ndarray | None") and value is not None:
@@ -107,8 +106,8 @@ class RawMetadata:
                 if not np.all(np.isfinite(array)):
                     raise ValueError(f"{f.name} holds values that are not finite numbers")
                 array.flags.writeable = False
-                put(f.name, array)
-        put("origins", MappingProxyType(dict(self.origins)))
+                object.__setattr__(self, f.name, array)
+        object.__setattr__(self, "origins", MappingProxyType(dict(self.origins)))
         self._check()
 
     def _check(self) -> None:
