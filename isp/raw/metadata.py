@@ -146,7 +146,8 @@ class RawMetadata:
             "as_shot_neutral",
             "3 positive numbers",
         )
-        x, y, w, h = *self.default_crop_origin, *(self.default_crop_size or (right - left, bottom - top))
+        x, y = self.default_crop_origin
+        w, h = self.default_crop_size or (right - left, bottom - top)
         expect(
             x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= right - left and y + h <= bottom - top,
             "default_crop_size",
