@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any
 
 LOOKS = ("neutral", "standard")
@@ -47,7 +48,7 @@ class RenderOptions:
                 gains = self.gains()
             except ValueError:
                 gains = ()
-            if len(gains) != 3 or min(gains) <= 0:
+            if len(gains) != 3 or not all(0 < gain < inf for gain in gains):
                 expected = ", ".join(WHITE_BALANCES)
                 raise ValueError(f"wb is {self.wb!r}; expected one of {expected}, or three positive gains as 2.1,1,1.6")
         if self.temperature is not None and not 1500 <= self.temperature <= 50000:
@@ -61,8 +62,26 @@ class RenderOptions:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str = "options") -> RenderOptions:
-        """From a sidecar's or a config's keys. An unknown key is an error that lists the known ones."""
+        """From a sidecar's or a config's keys. Raises ValueError, which names the source, for an unknown key (listing
+        the known ones) and for a value of the wrong type."""
         known = [f.name for f in fields(cls)]
         if unknown := sorted(set(values) - set(known)):
             raise ValueError(f"{source}: unknown key {unknown[0]!r}; known keys: {', '.join(known)}")
-        return cls(**values)
+        for f in fields(cls):
+            expected, allowed = _EXPECTED[f.type]
+            value = values.get(f.name, f.default)
+            if not isinstance(value, allowed) or (isinstance(value, bool) and f.type != "bool"):
+                raise ValueError(f"{source}: {f.name} is {value!r}; expected {expected}")
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+
+
+# annotation of a field: what an error says was expected, and the types that a YAML value may have
+_EXPECTED: dict[Any, tuple[str, tuple[type, ...]]] = {
+    "str": ("a text", (str,)),
+    "bool": ("true or false", (bool,)),
+    "float": ("a number", (int, float)),
+    "float | None": ("a number or null", (int, float, type(None))),
+}

@@ -85,9 +85,9 @@ def write_exr(path: Path, pixels: np.ndarray, meta: RawMetadata | None, space: s
     """float16 or float32, lossless (ZIP); a single channel is named Y."""
     import OpenImageIO as oiio  # noqa: N813 - the name its manual uses
 
-    height, width = pixels.shape[:2]
-    sample = "half" if pixels.dtype == np.float16 else "float"
-    spec = oiio.ImageSpec(width, height, 3 if pixels.ndim == 3 else 1, sample)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)  # of two dimensions, OpenImageIO takes the second for channels
+    height, width, channels = pixels.shape
+    spec = oiio.ImageSpec(width, height, channels, "half" if pixels.dtype == np.float16 else "float")
     spec.attribute("compression", "zip")
     for name, value in exr_attributes(meta).items():
         spec.attribute(name, value)

@@ -104,7 +104,9 @@ def test_float_formats_keep_every_value(tmp_path: Path, name: str, bits: int) ->
 def test_one_channel_goes_into_float_formats_only(tmp_path: Path) -> None:
     x = picture()[..., 0]
     save(tmp_path / "a.exr", x, linear=True, space="camera")
-    assert oiio.ImageInput.open(str(tmp_path / "a.exr")).spec().channelnames == ("Y",)
+    file = oiio.ImageInput.open(str(tmp_path / "a.exr"))
+    assert file.spec().channelnames == ("Y",)
+    np.testing.assert_array_equal(file.read_image("float")[..., 0], x)
     save(tmp_path / "a.tif", x[..., None], linear=True, bits=32)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), x)
     with pytest.raises(ValueError, match=r"got shape \(21, 30\); one channel goes into EXR and 32-bit TIFF only"):

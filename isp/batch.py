@@ -1,0 +1,174 @@
+"""Rendering many raw files, one by one or in several processes; a file that fails does not stop the others."""
+
+from __future__ import annotations
+
+import glob
+import signal
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isp.jobs import Job, resolve_options
+from isp.output import save
+from isp.record import record_path, write_record
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: error is one line, and None where the picture is written."""
+
+    job: Job
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+    traceback: str = ""
+
+
+def render_file(job: Job) -> None:
+    """Read, render, save: the picture of one raw file, its record and its stages where the job asks for them."""
+    started = time.perf_counter()
+    _refuse_existing(job)
+    options, origins = resolve_options(job)
+    import torch
+
+    import isp.raw
+    from isp.pipeline import develop
+
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    raw = isp.raw.read(job.source)
+    watch = _Dump(job.dump_stages, job.source.stem, job.overwrite) if job.dump_stages else None
+    picture, parameters = develop(raw.tensor(job.device), raw.meta, options, watch=watch)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    save(
+        job.target,
+        picture,
+        meta=raw.meta,
+        space=options.space,
+        linear=options.linear,
+        bits=job.bits,
+        quality=job.quality,
+        overwrite=job.overwrite,
+    )
+    if job.record:
+        write_record(
+            job.target,
+            job.source,
+            options,
+            origins,
+            parameters,
+            device=job.device,
+            seconds=time.perf_counter() - started,
+            overwrite=job.overwrite,
+        )
+
+
+def _refuse_existing(job: Job) -> None:
+    """Before the work, not after it."""
+    if job.overwrite:
+        return
+    paths = [job.target, *([record_path(job.target)] if job.record else [])]
+    if job.dump_stages is not None:
+        paths += job.dump_stages.glob(f"{glob.escape(job.source.stem)}.[0-9][0-9]-*.exr")
+    for path in paths:
+        if path.exists():
+            raise FileExistsError(f"{path} exists; -Y overwrites it")
+
+
+class _Dump:
+    """Writes each stage's result, as it is, to `folder/stem.03-demosaic.exr`: a mosaic as one channel."""
+
+    def __init__(self, folder: Path, stem: str, overwrite: bool) -> None:
+        self.folder, self.stem, self.overwrite, self.number = folder, stem, overwrite, 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, name: str, x: Tensor) -> None:
+        self.number += 1
+        path = self.folder / f"{self.stem}.{self.number:02d}-{name}.exr"
+        save(path, x, linear=True, space="camera", overwrite=self.overwrite)
+
+
+def try_render(job: Job) -> Outcome:
+    """render_file, whose warnings and failure are put into the outcome."""
+    error, trace = None, ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            render_file(job)
+        except Exception as failure:  # whatever it is, the other files go on
+            error, trace = _explain(failure, job), traceback.format_exc()
+    notes = dict.fromkeys(_line(str(w.message), job) for w in caught if issubclass(w.category, UserWarning))
+    return Outcome(job, error, tuple(notes), trace)
+
+
+def _explain(failure: Exception, job: Job) -> str:
+    if isinstance(failure, MemoryError):
+        return "not enough memory"
+    if isinstance(failure, OSError) and failure.strerror:
+        return _line(f"{failure.strerror}: {job.target if failure.filename is None else failure.filename}", job)
+    if isinstance(failure, (ValueError, OSError)):
+        return _line(str(failure), job)
+    return _line(f"{type(failure).__name__}: {failure}", job)
+
+
+def _line(text: str, job: Job) -> str:
+    """The text as one line, without the name of the file, which stands before it already."""
+    return " ".join(text.split()).removeprefix(f"{job.source}: ")
+
+
+def run(jobs: Sequence[Job], workers: int = 1) -> Iterator[Outcome]:
+    """The outcomes as they come, in this process or in several. Ctrl-C and SIGTERM leave no half-written files."""
+    with _signal_handler(signal.SIGTERM, _exit_on_signal):
+        yield from map(try_render, jobs) if workers == 1 else _run_in_processes(jobs, workers)
+
+
+def _run_in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    executor = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
+    try:
+        with _signal_handler(signal.SIGINT, signal.SIG_IGN):  # inherited: Ctrl-C is for the parent alone to handle
+            futures = {executor.submit(try_render, job): job for job in jobs}
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                yield Outcome(futures[future], "a worker process died, for want of memory perhaps; try fewer --workers")
+    except BaseException:
+        for child in active_children():
+            child.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _signal_handler(number: int, handler: Any) -> Iterator[None]:
+    """Handle a signal in this way for a while; only the main thread may, elsewhere it stays as it is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+
+
+def _exit_on_signal(number: int, _: Any) -> None:
+    """End so that `finally` and `except` blocks clean up, which the default handler does not."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)

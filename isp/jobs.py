@@ -1,0 +1,139 @@
+"""What a batch has to do: which raw file becomes which picture, and with which options."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from isp.options import RenderOptions
+from isp.output import FORMATS, depth
+
+# What a folder is searched for, by suffix. A .npy counts where a YAML that describes it stands beside it.
+RAW_SUFFIXES = {
+    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".mrw"),
+    *(".nef", ".npy", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+}
+DEFAULT_SUFFIX = ".png"
+SIDECAR_SUFFIX = ".isp.yaml"  # photo.dng.isp.yaml holds the options of photo.dng
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file's way through the command."""
+
+    source: Path
+    target: Path
+    given: dict[str, Any] = field(default_factory=dict)  # options that the caller states; a sidecar may state more
+    bits: int | None = None
+    quality: int = 95
+    overwrite: bool = False
+    device: str = "cpu"
+    threads: int | None = None  # of the processor; None leaves that to PyTorch
+    dump_stages: Path | None = None
+    record: bool = False
+
+
+def find_inputs(arguments: Sequence[str]) -> list[Path]:
+    """The files that the arguments name, each once, in their order: a file as it is (even if missing), the raw files in
+    a folder (not in its subfolders), the raw files that match a glob pattern (`**` reaches into subfolders).
+
+    Raises ValueError for a folder or a pattern that holds none.
+    """
+    found: dict[Path, Path] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            paths = sorted(p for p in path.iterdir() if _is_raw(p))
+        elif glob.has_magic(argument) and not path.exists():
+            paths = sorted(p for p in map(Path, glob.glob(argument, recursive=True)) if _is_raw(p))
+        else:
+            paths = [path]
+        if not paths:
+            raise ValueError(f"{argument}: no raw files; looked for {' '.join(sorted(RAW_SUFFIXES))}")
+        for p in paths:
+            found.setdefault(p.resolve(), p)
+    return list(found.values())
+
+
+def _is_raw(path: Path) -> bool:
+    if path.suffix.lower() not in RAW_SUFFIXES or not path.is_file():
+        return False
+    if path.suffix.lower() != ".npy":
+        return True
+    from isp.raw.headerless import find_sidecar
+
+    return find_sidecar(path) is not None
+
+
+def find_target(source: Path, out: str | None) -> Path:
+    """Where the picture of `source` goes.
+
+    out: None or a suffix (".jpg"): beside the source; a folder (one that exists, or a name that ends in / or has no
+    suffix): into it; a name with * in it: * becomes the source's name without suffix; else the file itself.
+    """
+    if out is None or out.lower() in FORMATS:
+        return source.with_suffix(out or DEFAULT_SUFFIX)
+    path = Path(out)
+    if out.endswith("/") or path.is_dir() or not path.suffix:
+        return path / f"{source.stem}{DEFAULT_SUFFIX}"
+    return path.with_name(path.name.replace("*", source.stem))
+
+
+def plan(inputs: Sequence[Path], out: str | None, bits: int | None, dumps: bool) -> list[tuple[Path, Path]]:
+    """Source and target of each input.
+
+    Raises ValueError where two files would be written to the same place, one onto a raw file, or to a format that is
+    unknown or does not hold so many bits; for stage dumps too, which go by the input's name alone.
+    """
+    pairs = [(source, find_target(source, out)) for source in inputs]
+    taken: dict[Path, Path] = {}
+    sources = {source.resolve() for source in inputs}
+    for source, target in pairs:
+        depth(target, bits)
+        if target.resolve() in sources:
+            raise ValueError(f"{target} is an input; choose another output with -o")
+        if (other := taken.setdefault(target.resolve(), source)) is not source:
+            hint = "a folder (-o out/) or a pattern (-o 'out/*.jpg')" if other.stem != source.stem else "another folder"
+            raise ValueError(f"{other} and {source} would both be written to {target}; give them {hint}")
+    stems: dict[str, Path] = {}
+    for source in inputs if dumps else ():
+        if (other := stems.setdefault(source.stem, source)) is not source:
+            raise ValueError(f"the stages of {other} and {source} would be dumped under the same names")
+    return pairs
+
+
+def resolve_options(job: Job) -> tuple[RenderOptions, dict[str, str]]:
+    """The options of a job: what is given, completed by the file's sidecar, completed by the defaults; and the origin
+    of each that is no default. `linear` follows from what the target holds.
+
+    Raises ValueError, which names the sidecar, for what is no option or no value of one.
+    """
+    sidecar = job.source.with_name(job.source.name + SIDECAR_SUFFIX)
+    stated = _read_sidecar(sidecar) if sidecar.is_file() else {}
+    if "wb" in job.given:  # a temperature would take the place of the white balance
+        stated = {name: value for name, value in stated.items() if name not in ("temperature", "tint")}
+    values = {**stated, **job.given, "linear": depth(job.target, job.bits)[1]}
+    options = RenderOptions.from_dict(values, sidecar.name if stated else "options")
+    if options.tint and options.temperature is None:
+        raise ValueError("a tint goes with a temperature, and none is given")
+    origins = dict.fromkeys(stated, f"sidecar {sidecar.name}") | dict.fromkeys(job.given, "user")
+    return options, {**origins, "linear": f"what {job.target.suffix} holds"}
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name} is not valid YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{path.name} holds {type(values).__name__}; expected `option: value` lines")
+    if "linear" in values:
+        raise ValueError(f"{path.name}: linear follows from the output: .exr and -b 32 .tif are, the others are not")
+    return values

@@ -1,0 +1,235 @@
+"""python -m isp.render: raw files to pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from isp._version import __version__
+from isp.options import HIGHLIGHTS, LOOKS, SPACES, WHITE_BALANCES, RenderOptions
+
+if TYPE_CHECKING:
+    from isp.batch import Outcome
+    from isp.jobs import Job
+
+EXAMPLES = """\
+examples:
+  python -m isp.render photo.dng                            writes photo.png beside it
+  python -m isp.render photo.dng -o photo.tif -b 16 --space prophoto
+  python -m isp.render photo.dng -o photo.exr               scene-linear, unclipped
+  python -m isp.render photos/ 'more/**/*.nef' -o out/ --workers 4
+  python -m isp.render photos/ -o 'out/*.jpg' --quality 92 --look neutral --exposure 0.5
+  python -m isp.render photo.dng --dump-config > photo.dng.isp.yaml
+
+formats, by the suffix of OUT: .png (8, 16 bits), .tif .tiff (8, 16, 32), .jpg .jpeg (8), .avif (8), .exr (32, 16).
+.exr and 32-bit .tif hold scene-linear float values, without look, tone curve, clipping or encoding. Options for
+photo.dng may stand in photo.dng.isp.yaml (look: neutral, exposure: 0.5, ...); the command line wins over them.
+
+exit code: 0 all done, 1 some files failed (the others are written), 2 wrong usage, 130 interrupted
+"""
+# what the command line says beside RenderOptions
+NOT_OPTIONS = {
+    *("inputs", "output", "overwrite", "bits", "quality", "threads", "workers", "device"),
+    *("dump_stages", "dump_config", "record", "debug"),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; render options that are not given stay absent from the result."""
+    parser = argparse.ArgumentParser(
+        prog="python -m isp.render",
+        usage="%(prog)s IN... [-o OUT] [options]   (--help lists them)",
+        description="Render raw files (DNG, and whatever LibRaw reads) to pictures with ICC profile and EXIF.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="IN", help="raw file, folder (not its subfolders) or glob pattern in quotes")
+    add(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="file, folder, suffix (.jpg) or pattern ('out/*.tif'); default: .png beside IN",
+    )
+    add("-Y", "--overwrite", action="store_true", help="replace pictures that exist (refused otherwise)")
+    add("-b", "--bits", type=int, choices=(8, 16, 32), help="bits per sample; default: 8, TIFF 16, EXR 32")
+    add("--quality", type=_between(1, 100), default=95, metavar="Q", help="1 to 100, for JPEG and AVIF; default: 95")
+    add(
+        "-t",
+        "--threads",
+        type=_between(1, 1024),
+        metavar="N",
+        help="processor threads per picture; default: all, or a share of them",
+    )
+    add(
+        "--workers",
+        type=_between(1, 256),
+        default=1,
+        metavar="N",
+        help="pictures rendered at once, in processes of their own; default: 1",
+    )
+    add("--device", default="cpu", metavar="D", help="cpu (default), cuda or cuda:N")
+
+    group = parser.add_argument_group("rendering", argument_default=argparse.SUPPRESS)
+    add = group.add_argument
+    add(
+        "--look",
+        choices=LOOKS,
+        help="standard (default): a filmic tone curve; neutral: the DNG specification's linear rendering",
+    )
+    add(
+        "--demosaic",
+        metavar="NAME",
+        help="auto (default), a method's name (an unknown one lists them), or libraw:AHD and the like",
+    )
+    white = group.add_mutually_exclusive_group()
+    white.add_argument(
+        "--wb",
+        default=argparse.SUPPRESS,
+        metavar="WB",
+        help=f"{', '.join(WHITE_BALANCES)}, or gains R,G,B; default: as-shot",
+    )
+    white.add_argument(
+        "--temperature", default=argparse.SUPPRESS, type=float, metavar="K", help="white balance in kelvin"
+    )
+    add("--tint", type=float, metavar="T", help="with --temperature: towards green (-) or magenta (+)")
+    add("--exposure", type=float, metavar="EV", help="stops, added to what the file asks for")
+    add(
+        "--highlights",
+        choices=HIGHLIGHTS,
+        help="default: auto (clip for the neutral look, reconstruct for the standard one)",
+    )
+    add("--space", choices=SPACES, help="colour space of the output; default: srgb")
+    add("--fix-defects", action=argparse.BooleanOptionalAction, help="find and mend hot and dead pixels")
+
+    group = parser.add_argument_group("inspection")
+    add = group.add_argument
+    add("--dump-stages", type=Path, metavar="DIR", help="write each stage's result to DIR as NAME.03-demosaic.exr")
+    add("--dump-config", action="store_true", help="print each file's resolved options as YAML and render nothing")
+    add("--record", action="store_true", help="write OUT.json: options, parameters and their origins, versions, hashes")
+    add("--debug", action="store_true", help="show the traceback of a failure")
+    add("--version", action="version", version=f"isp {__version__}")
+    return parser
+
+
+def _between(least: int, most: int) -> Any:
+    def whole(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return whole
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, load, call, save; returns the exit code."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    try:
+        try:
+            jobs = _jobs(arguments)
+        except ValueError as error:
+            parser.error(" ".join(str(error).split()))
+        return _print_options(jobs) if arguments.dump_config else _render(jobs, arguments.workers, arguments.debug)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _jobs(arguments: argparse.Namespace) -> list[Job]:
+    """What there is to do. Raises ValueError for all that can be known to be wrong before the work starts."""
+    given = {name: value for name, value in vars(arguments).items() if name not in NOT_OPTIONS}
+    RenderOptions.from_dict(given, "command line")
+    if (name := given.get("demosaic", "auto")) != "auto":
+        from isp.stages.demosaic import METHODS
+
+        if name not in METHODS and not name.startswith("libraw:"):
+            known = ", ".join(("auto", *METHODS))
+            raise ValueError(f"demosaic is {name!r}; expected one of {known}, or libraw:AHD and the like")
+    if arguments.device != "cpu":
+        import torch
+
+        if not (arguments.device.split(":")[0] == "cuda" and torch.cuda.is_available()):
+            raise ValueError(f"device {arguments.device!r} is not there; expected cpu, or cuda where PyTorch finds it")
+    from isp.jobs import Job, find_inputs, plan
+
+    pairs = plan(find_inputs(arguments.inputs), arguments.output, arguments.bits, dumps=bool(arguments.dump_stages))
+    common = {
+        name: getattr(arguments, name) for name in ("bits", "quality", "overwrite", "device", "dump_stages", "record")
+    }
+    threads = arguments.threads or (_share_of_processors(arguments.workers) if arguments.workers > 1 else None)
+    return [Job(source, target, given, threads=threads, **common) for source, target in pairs]
+
+
+def _share_of_processors(workers: int) -> int:
+    import os
+
+    return max((os.cpu_count() or 1) // workers, 1)
+
+
+def _print_options(jobs: Sequence[Job]) -> int:
+    """Each file's options as YAML that a sidecar may hold; the file's name is a comment."""
+    from dataclasses import asdict
+
+    import yaml
+
+    from isp.jobs import resolve_options
+
+    failed = 0
+    for number, job in enumerate(jobs):
+        try:
+            options = asdict(resolve_options(job)[0])
+        except ValueError as error:
+            failed += 1
+            print(f"{job.source}: error: {error}", file=sys.stderr)
+            continue
+        del options["linear"]  # follows from the output
+        print(("---\n" if number else "") + f"# {job.source}\n" + yaml.safe_dump(options, sort_keys=False), end="")
+    return 1 if failed else 0
+
+
+def _render(jobs: Sequence[Job], workers: int, debug: bool) -> int:
+    """Do the jobs and tell on stderr what went wrong, a line each."""
+    from tqdm import tqdm
+
+    from isp.batch import run
+
+    failed = 0
+    bar = tqdm(
+        run(jobs, min(workers, len(jobs))), total=len(jobs), unit="file", disable=None if len(jobs) > 1 else True
+    )
+    for outcome in bar:
+        for line in _lines(outcome, debug):
+            tqdm.write(line, file=sys.stderr)
+        failed += outcome.error is not None
+    if failed and len(jobs) > 1:
+        print(f"{failed} of {len(jobs)} files failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _lines(outcome: Outcome, debug: bool) -> list[str]:
+    name = outcome.job.source
+    lines = [f"{name}: warning: {text}" for text in outcome.warnings]
+    if outcome.error is not None:
+        lines += [outcome.traceback.rstrip()] if debug and outcome.traceback else []
+        lines.append(f"{name}: error: {outcome.error}")
+    return lines
+
+
+class _CallableModule(ModuleType):
+    """Importing this module sets `isp.render` to it, where the function of that name was: calling either renders."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from isp.pipeline import render
+
+        return render(*args, **kwargs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+else:
+    sys.modules[__name__].__class__ = _CallableModule
