@@ -96,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     white.add_argument(
         "--temperature", default=argparse.SUPPRESS, type=float, metavar="K", help="white balance in kelvin"
     )
-    add("--tint", type=float, metavar="T", help="with --temperature: towards green (-) or magenta (+)")
+    add("--tint", type=float, metavar="T", help="with --temperature: makes the picture greener (-) or more magenta (+)")
     add("--exposure", type=float, metavar="EV", help="stops, added to what the file asks for")
     add(
         "--highlights",
@@ -145,11 +145,10 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
     given = {name: value for name, value in vars(arguments).items() if name not in NOT_OPTIONS}
     RenderOptions.from_dict(given, "command line")
     if (name := given.get("demosaic", "auto")) != "auto":
-        from isp.stages.demosaic import METHODS
+        from isp.stages.demosaic import LIBRAW, METHODS
 
-        if name not in METHODS and not name.startswith("libraw:"):
-            known = ", ".join(("auto", *METHODS))
-            raise ValueError(f"demosaic is {name!r}; expected one of {known}, or libraw:AHD and the like")
+        if name not in METHODS and name not in LIBRAW:
+            raise ValueError(f"demosaic is {name!r}; expected one of {', '.join(('auto', *METHODS, *LIBRAW))}")
     if arguments.device != "cpu":
         import torch
 

@@ -65,6 +65,7 @@ def test_picture_appears_beside_the_raw_file(tmp_path: Path) -> None:
         ("a.avif", ["--temperature", "3200", "--tint", "5"], {"temperature": 3200.0, "tint": 5.0}, {}),
         ("a.png", ["--space", "camera", "--highlights", "clip"], {"space": "camera", "highlights": "clip"}, {}),
         ("a.png", ["--fix-defects"], {"fix_defects": True}, {}),
+        ("a.png", ["--demosaic", "libraw:AHD"], {"demosaic": "libraw:AHD"}, {}),
     ],
 )
 def test_command_and_library_write_the_same_bytes(
@@ -199,6 +200,7 @@ def test_warnings_are_one_line_with_the_name(tmp_path: Path, capsys: pytest.Capt
         (["a.dng", "--wb", "nan,1,1"], "wb is 'nan,1,1'"),
         (["a.dng", "--wb", "as-shot", "--temperature", "5000"], "not allowed with argument"),
         (["a.dng", "--demosaic", "ahd"], "demosaic is 'ahd'; expected one of auto, bilinear, malvar2004"),
+        (["a.dng", "--demosaic", "libraw:BEST"], "libraw:AHD, "),
         (["a.dng", "--exposure", "99"], "exposure is 99.0; expected stops between -20 and 20"),
         (["a.dng", "--temperature", "10"], "temperature is 10.0; expected 1500 to 50000 kelvin"),
         (["a.dng", "-b", "12"], "(choose from "),
