@@ -44,7 +44,9 @@ def read_vendor(path: Path) -> tuple[RawImage, list[str]]:
         kind = next((name for magic, name in PICTURES if head.startswith(magic)), None)
         found = f"is a {kind} file" if kind else f"begins with {head[:8]!r}"
         raise RawFileError(f"is not a raw file: it {found}, and LibRaw does not know it") from None
-    except (rawpy.LibRawError, rawpy.NotSupportedError, MemoryError) as error:
+    except RawFileError:
+        raise
+    except (rawpy.LibRawError, rawpy.NotSupportedError, MemoryError, ValueError, ArithmeticError, OSError) as error:
         reason = error.args[0] if error.args else type(error).__name__
         reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         raise RawFileError(f"cannot be decoded: LibRaw says {' '.join(reason.split())!r}") from error
@@ -112,7 +114,10 @@ def _colours(raw: rawpy.RawPy) -> np.ndarray | None:
     """LibRaw's colour numbers of one period from the active area's corner, rows cols; None for a monochrome sensor."""
     if raw.num_colors == 1:
         return None
-    pattern = raw.raw_pattern
+    try:
+        pattern = raw.raw_pattern
+    except NotImplementedError as error:
+        raise UnsupportedRawError(f"a sensor whose filters LibRaw does not lay out: {error}") from error
     if pattern is None:
         raise UnsupportedRawError(f"a sensor of {raw.num_colors} colours whose filters LibRaw does not lay out")
     rows, cols = pattern.shape

@@ -329,6 +329,22 @@ def test_flipped_bytes(tmp_path: Path, base: str) -> None:
     assert refused > 5
 
 
+def test_flipped_bytes_of_a_vendor_raw(tmp_path: Path) -> None:
+    """Without DNGVersion LibRaw reads; half of the mutations are of the filters."""
+    path = make_dng(tmp_path / "a.nef", MOSAIC, dng_version=None, dng_backward_version=None, **TAGS)
+    whole = path.read_bytes()
+    filters = entry(whole, 33422)
+    for seed in range(120):
+        data = bytearray(whole)
+        rng = np.random.default_rng(seed)
+        if seed % 2:
+            data[filters + 8 : filters + 12] = rng.integers(0, 5, 4).astype(np.uint8).tobytes()
+            data[filters + 4] = rng.integers(0, 64)
+        data[int(rng.integers(8, 700))] = rng.integers(0, 256)
+        path.write_bytes(data)
+        outcome(path)
+
+
 def test_noise_after_a_header(tmp_path: Path) -> None:
     path = tmp_path / "a.dng"
     for seed in range(100):

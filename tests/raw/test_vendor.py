@@ -15,7 +15,7 @@ from PIL import Image
 import isp.raw
 from isp.raw import RawFileError, UnsupportedRawError
 from isp.raw.cfa import CANONICAL
-from isp.raw.vendor import read_vendor
+from isp.raw.vendor import _colours, read_vendor
 
 RNG = np.random.default_rng(2)
 MOSAIC = RNG.integers(100, 4000, (120, 160)).astype(np.uint16)
@@ -141,6 +141,20 @@ def test_known_camera_has_libraws_matrix(tmp_path: Path) -> None:
 def test_several_samples_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedRawError, match="several samples"):
         read_vendor(make_dng(tmp_path / "a.dng", np.dstack([MOSAIC] * 3)))
+
+
+def test_filters_that_rawpy_does_not_know_are_refused() -> None:
+    """From a file with a damaged CFAPattern LibRaw took these from memory, and differently each time."""
+
+    class Raw:
+        num_colors = 3
+
+        @property
+        def raw_pattern(self) -> np.ndarray:
+            raise NotImplementedError("filters: 148")
+
+    with pytest.raises(UnsupportedRawError, match="filters: 148"):
+        _colours(Raw())  # type: ignore[arg-type]
 
 
 def test_a_tiff_without_dng_version_goes_to_libraw(tmp_path: Path) -> None:
