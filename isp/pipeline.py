@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from isp.stages.exposure import expose
 from isp.stages.gamut import compress_gamut, expand_gamut
 from isp.stages.geometry import crop, orient, uncrop, unorient
 from isp.stages.highlights import HALO as HIGHLIGHTS_HALO
-from isp.stages.highlights import treat_highlights
+from isp.stages.highlights import saturate_whites, treat_highlights
 from isp.stages.hue_sat_map import apply_hue_sat_map, undo_hue_sat_map
 from isp.stages.linearise import delinearise, linearise
 from isp.stages.normalise import denormalise, normalise
@@ -35,6 +35,9 @@ from isp.stages.opcodes import after_trims, apply_opcodes, undo_opcodes
 from isp.stages.tone import apply_tone_curve, filmic, undo_filmic, undo_tone_curve
 from isp.stages.white_balance import undo_white_balance, white_balance
 from isp.tiling import tiled
+
+if TYPE_CHECKING:
+    from isp.cameras import Camera
 
 Watch = Callable[[str, Tensor], None]  # called with each stage's name and result
 
@@ -68,8 +71,8 @@ def sensor_stages(meta: RawMetadata) -> list[Stage]:
     return stages
 
 
-def camera_stages(meta: RawMetadata, p: RenderParameters) -> list[Stage]:
-    """The linear mosaic to white-balanced camera RGB."""
+def camera_stages(meta: RawMetadata, p: RenderParameters, keep_highlights: bool = False) -> list[Stage]:
+    """The linear mosaic to white-balanced camera RGB. keep_highlights: read upwards, the picture's white saturates."""
     cfa, gains = meta.cfa, p.gains
     stages = []
     if p.fix_defects and meta.kind != "linear":
@@ -87,7 +90,15 @@ def camera_stages(meta: RawMetadata, p: RenderParameters) -> list[Stage]:
         )
     if p.highlights != "none":
         reach = HIGHLIGHTS_HALO[p.highlights]
-        stages.append(Stage("highlights", lambda x: treat_highlights(x, gains, p.highlights), lambda x: x, reach))
+        whites = 2.0**-p.exposure_ev  # camera RGB of the picture's white
+        stages.append(
+            Stage(
+                "highlights",
+                lambda x: treat_highlights(x, gains, p.highlights),
+                lambda x: saturate_whites(x, gains, whites) if keep_highlights else x,
+                reach,
+            )
+        )
     if meta.opcode_list3:
         trimmed = box_size(after_trims((0, 0, *active_size(meta)), meta.opcode_list2))
         stages.append(before_white_balance(opcode_stage("opcodes3", meta.opcode_list3, trimmed), gains))
@@ -216,15 +227,49 @@ def develop(
     return run([*camera_stages(meta, p), *display_stages(meta, p)], x, watch), p
 
 
-def unprocess(picture: Tensor, meta: RawMetadata, options: RenderOptions = RenderOptions()) -> Tensor:
-    """Counts (DN) whose render is the picture: B 1 H W (B 3 H W for a linear file), the size of meta, unquantised.
+def unprocess(
+    picture: Tensor,
+    camera: RawMetadata | Camera,
+    options: RenderOptions = RenderOptions(),
+    *,
+    to: str | None = None,
+    keep_highlights: bool = False,
+    **frame: Any,
+) -> Tensor:
+    """Counts (DN) whose render with these options is the picture: B 1 H W (B 3 H W for a linear file), unquantised.
 
-    picture: B 3 h w, as `render` returns it. The inverse of `render` wherever nothing was clipped; what lies outside
-    the default crop is filled from its edge. Raises ValueError for an estimated white balance: there is no mosaic to
-    look at.
+    picture: B 3 h w, as `render` returns it; a photograph counts as a render in sRGB. camera: the metadata of the frame
+    that is wanted; or a Camera, short for camera.metadata(h, w, **frame), with temperature=3200 and the like.
+    to: stop at the result of an earlier stage: "normalise" is the linear mosaic that the sensor saw, shading in it,
+    black 0 and white 1; "demosaic" the white-balanced linear camera RGB, B 3 H W; None: the counts.
+    keep_highlights: what the picture shows as white saturates the sensor, as it would have done
+    (isp.stages.highlights.saturate_whites); else white is as bright as the picture says and no more.
+
+    The inverse of `render` wherever nothing was clipped; what lies outside the default crop is filled from its edge.
+    Nothing is clipped here either: a picture of the standard look holds light up to 25 times the sensor's range.
+    Raises ValueError for a picture that does not fit the frame and for an estimated white balance, which has no mosaic
+    to look at.
     """
-    p = resolve(meta, options)
-    x = picture
-    for stage in reversed([*sensor_stages(meta), *camera_stages(meta, p), *display_stages(meta, p)]):
+    from isp.cameras import Camera
+
+    if isinstance(camera, Camera):
+        camera = camera.metadata(*picture.shape[-2:], **frame)
+    elif frame:
+        raise ValueError(f"{next(iter(frame))} is for a Camera; a RawMetadata says it already")
+    p = resolve(camera, options)
+    if keep_highlights and p.highlights == "none":
+        raise ValueError("keep_highlights needs a render that treats highlights; these options say highlights='none'")
+    stages = [*sensor_stages(camera), *camera_stages(camera, p, keep_highlights), *display_stages(camera, p)]
+    return undo(stages, picture, to)
+
+
+def undo(stages: Sequence[Stage], x: Tensor, to: str | None = None) -> Tensor:
+    """What `run` turns into x, with the stages' inverses from the last to the first; to: down to the named stage's
+    result."""
+    names = [stage.name for stage in stages]
+    if to is not None and to not in names:
+        raise ValueError(f"no stage {to!r} in this pipeline; its stages are {', '.join(names)}")
+    first = 0 if to is None else names.index(to) + 1
+    for stage in reversed(stages[first:]):
         x = stage.inverse(x)
     return x
