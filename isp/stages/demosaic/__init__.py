@@ -1,50 +1,66 @@
-"""Demosaicing: from the white-balanced mosaic to camera RGB, and back."""
+"""Demosaicing: from the white-balanced mosaic to camera RGB, and back.
+
+Our methods interpolate under a curve (curve.py) and know nothing of it; every measured sample comes through unchanged,
+so that `mosaic` undoes `demosaic` exactly.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from isp.raw.cfa import CFA
-from isp.stages.demosaic import bilinear, curve, malvar2004, menon2007
+from isp.stages.demosaic import bilinear, curve, dlmmse, libraw, malvar2004, menon2007, msg, quad_bayer, rcd, xtrans
 
 
 class Method(NamedTuple):
-    function: Callable[[Tensor, CFA], Tensor]  # B 1 H W and its CFA to B 3 H W, in any domain
+    function: Callable[[Tensor, CFA], Tensor]  # B 1 H W and its CFA to B 3 H W
     kinds: tuple[str, ...]  # of CFA that it treats
-    halo: int  # pixels around a site that its result may depend on
+    halo: int | None  # pixels around a site that its result may depend on; None: the whole frame
 
 
+BAYER = ("bayer",)
 METHODS = {
-    "bilinear": Method(bilinear.bilinear, ("bayer",), bilinear.HALO),
-    "malvar2004": Method(malvar2004.malvar2004, ("bayer",), malvar2004.HALO),
-    "menon2007": Method(menon2007.menon2007, ("bayer",), menon2007.HALO),
+    "bilinear": Method(bilinear.bilinear, BAYER, bilinear.HALO),
+    "malvar2004": Method(malvar2004.malvar2004, BAYER, malvar2004.HALO),
+    "menon2007": Method(menon2007.menon2007, BAYER, menon2007.HALO),
+    "rcd": Method(rcd.rcd, BAYER, rcd.HALO),
+    "dlmmse": Method(dlmmse.dlmmse, BAYER, dlmmse.HALO),
+    "msg": Method(msg.msg, BAYER, msg.HALO),
+    "xtrans": Method(xtrans.xtrans, ("x-trans",), xtrans.HALO),
+    "quad-bayer": Method(quad_bayer.quad_bayer, ("quad-bayer",), quad_bayer.HALO),
 }
-DEFAULTS = {"bayer": "menon2007"}
+LIBRAW = {f"libraw:{name}": Method(partial(libraw.libraw, name=name), BAYER, None) for name in libraw.NAMES}
+DEFAULTS = {"bayer": "msg", "x-trans": "xtrans", "quad-bayer": "quad-bayer"}
 
 
 def demosaic(x: Tensor, cfa: CFA, method: str, noise: tuple[float, float] | None = None) -> Tensor:
-    """Camera RGB B 3 H W, linear, from a white-balanced linear mosaic B 1 H W; measured samples come through.
+    """Camera RGB B 3 H W, linear, from a white-balanced linear mosaic B 1 H W, whose samples it keeps.
 
-    method: a name in METHODS, or "libraw:AHD" and the like.
-    noise: (shot, read) of the mosaic, variance = shot * x + read; None: unknown, taken as small.
+    method: a name in METHODS, or in LIBRAW ("libraw:AHD"), which works on the linear mosaic as LibRaw does.
+    noise: (shot, read) of the mosaic before white balance, variance = shot * x + read; None: little.
+    Values below 0 and above 1 are welcome.
     """
     chosen = _method(method, cfa)
     if x.ndim != 4 or x.shape[1] != 1 or min(x.shape[-2:]) < 2:
         raise ValueError(f"demosaic needs a mosaic B 1 H W of at least 2x2, got {tuple(x.shape)}")
-    t = curve.toe(noise)
-    y = curve.decode(chosen.function(curve.encode(x, t), cfa), t)
-    return torch.where(_measured(x, cfa), x, y)
+    if method in LIBRAW:
+        y = chosen.function(x, cfa)
+    else:
+        t = curve.toe(noise)
+        y = curve.decode(chosen.function(curve.encode(x, t), cfa), t)
+    return torch.lerp(y, x.expand_as(y), _measured(x, cfa))
 
 
 def mosaic(x: Tensor, cfa: CFA) -> Tensor:
     """What a sensor with this CFA measures of camera RGB: B 3 H W to B 1 H W. The inverse of `demosaic`."""
     if x.ndim != 4 or x.shape[1] != 3:
         raise ValueError(f"mosaic needs an image B 3 H W, got {tuple(x.shape)}")
-    return torch.where(_measured(x, cfa), x, torch.zeros_like(x)).sum(1, keepdim=True)
+    return (x * _measured(x, cfa)).sum(1, keepdim=True)
 
 
 def halo_of(method: str, cfa: CFA) -> int | None:
@@ -53,21 +69,22 @@ def halo_of(method: str, cfa: CFA) -> int | None:
 
 
 def default_method(kind: str) -> str:
-    """The name of the best method for a kind of CFA; for kinds without one, "none"."""
+    """The name of the best method for a kind of sensor; "none" for those that need none (monochrome, linear)."""
     return DEFAULTS.get(kind, "none")
 
 
 def _method(name: str, cfa: CFA) -> Method:
-    if name not in METHODS:
-        raise ValueError(f"demosaic method {name!r} is unknown; known: {', '.join(METHODS)}")
-    if cfa.kind not in METHODS[name].kinds:
-        known = ", ".join(n for n, m in METHODS.items() if cfa.kind in m.kinds)
-        raise ValueError(f"demosaic method {name!r} does not treat {cfa.kind} arrays; those that do: {known}")
-    return METHODS[name]
+    known = METHODS | LIBRAW
+    if name not in known:
+        raise ValueError(f"demosaic method {name!r} is unknown; known: {', '.join(known)}")
+    if cfa.kind not in known[name].kinds:
+        suited = ", ".join(n for n, m in known.items() if cfa.kind in m.kinds)
+        raise ValueError(f"demosaic method {name!r} does not treat {cfa.kind} arrays; those that do: {suited}")
+    return known[name]
 
 
 def _measured(x: Tensor, cfa: CFA) -> Tensor:
-    """1 3 H W, bool: where each channel was measured."""
+    """1 3 H W: 1 where each channel was measured, 0 elsewhere."""
     height, width = x.shape[-2:]
-    channel = torch.from_numpy(cfa.channel_map(height, width)).to(x.device)
-    return channel == torch.arange(3, device=x.device).view(1, 3, 1, 1)
+    period = x.new_tensor(cfa.channels == [[[0]], [[1]], [[2]]])  # 3 rows cols
+    return period.repeat(1, -(-height // cfa.rows), -(-width // cfa.cols))[None, :, :height, :width]

@@ -42,7 +42,7 @@ def _rggb(x: Tensor) -> Tensor:
         one, two, three, four = (_at(x, step, n) for n in (1, 2, 3, 4))
         gradient = EPS + (one - _at(x, step, -1)).abs() + (x - two).abs() + (one - three).abs() + (two - four).abs()
         beyond = _at(low, step, 2)
-        return one * (1 + (low - beyond) / (EPS + low.abs() + beyond.abs())), gradient
+        return one * (1 + (low.abs() - beyond.abs()) / (EPS + low.abs() + beyond.abs())), gradient
 
     g = _join(green_beside, (1, 0), (0, 1), horizontal)
     g = torch.lerp(g, x, green)
