@@ -44,10 +44,10 @@ def treat_highlights(x: Tensor, gains: np.ndarray, method: str) -> Tensor:
     if not near.any():
         return x
     batch, row, col = near.nonzero(as_tuple=True)
-    around = _surroundings(x, saturation)  # B 3 h w
-    colour = _at(around, batch, row, col)
+    colour = _at(_surroundings(x, saturation), batch, row, col)  # N 3
     raised = _raise(x[batch, :, row, col], colour, saturation)  # N 3
-    return x.permute(0, 2, 3, 1).index_put((batch, row, col), raised).permute(0, 3, 1, 2)
+    pixels = (batch[:, None], torch.arange(3, device=x.device), row[:, None], col[:, None])
+    return x.index_put(pixels, raised)
 
 
 def saturate_whites(x: Tensor, gains: np.ndarray, white: float) -> Tensor:
@@ -96,9 +96,10 @@ def _surroundings(x: Tensor, saturation: Tensor) -> Tensor:
     A pyramid of sums carries it into the clipped areas: where a level has seen no trusted pixel, the coarser one
     tells (S. Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.3: push and pull).
     """
+    x = x[..., ::2, ::2]  # enough to know a colour
     light = x / saturation.view(1, 3, 1, 1)
     weight = (1 - _clipped(light, light.new_ones(()))).prod(1, keepdim=True) * light.mean(1, keepdim=True).clamp(min=0)
-    seen = _pool(torch.cat([x.clamp(min=0) * weight, weight], 1), (GRID, GRID))  # B 4 h w: weighted colour, weight
+    seen = _pool(torch.cat([x.clamp(min=0) * weight, weight], 1), (GRID // 2, GRID // 2))  # B 4 h w: weighted colour, weight
     levels = [seen]
     while max(levels[-1].shape[-2:]) > 1:
         levels.append(_pool(levels[-1], _factors(levels[-1])))
@@ -125,7 +126,7 @@ def _factors(x: Tensor) -> tuple[int, int]:
 
 def _at(around: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
     """N 3: the grid's values at pixels, interpolated bilinearly."""
-    y, x = ((at.to(around.dtype) + 0.5) / GRID - 0.5 for at in (row, col))
+    y, x = (at.to(around.dtype) / GRID - (GRID / 2 - 1) / GRID for at in (row, col))  # every second pixel was seen
     y, x = y.clamp(0, around.shape[-2] - 1), x.clamp(0, around.shape[-1] - 1)
     top, left = y.floor().long(), x.floor().long()
     bottom, right = (top + 1).clamp(max=around.shape[-2] - 1), (left + 1).clamp(max=around.shape[-1] - 1)
