@@ -12,7 +12,6 @@ from torch import Tensor
 
 from isp.options import RenderOptions
 from isp.parameters import RenderParameters, resolve
-from isp.primaries import SPACES, rgb_to_xyz
 from isp.raw.cfa import CFA
 from isp.raw.errors import UnsupportedRawError
 from isp.raw.image import RawImage
@@ -119,12 +118,11 @@ def display_stages(meta: RawMetadata, p: RenderParameters) -> list[Stage]:
         if p.tone_curve is not None:
             curve = p.tone_curve
             stages.append(Stage("tone", lambda x: apply_tone_curve(x, curve), lambda x: undo_tone_curve(x, curve)))
-        elif p.look == "standard" and not p.linear:
-            stages.append(Stage("tone", filmic, undo_filmic))
         stages.append(matrix_stage("output-primaries", p.prophoto_to_output))
         if p.look == "standard" and not p.linear:
-            weights = rgb_to_xyz(*SPACES[p.space][:2])[1]  # of R, G and B in Y
-            stages.append(Stage("gamut", lambda x: compress_gamut(x, weights), lambda x: expand_gamut(x, weights)))
+            stages.append(Stage("gamut", compress_gamut, expand_gamut))
+            if p.tone_curve is None:
+                stages.append(Stage("tone", filmic, undo_filmic))
         if not p.linear:
             stages.append(Stage("encode", lambda x: encode(x, p.space), lambda x: decode(x, p.space)))
     opcodes = (*meta.opcode_list2, *meta.opcode_list3)
