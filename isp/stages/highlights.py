@@ -99,7 +99,8 @@ def _surroundings(x: Tensor, saturation: Tensor) -> Tensor:
     x = x[..., ::2, ::2]  # enough to know a colour
     light = x / saturation.view(1, 3, 1, 1)
     weight = (1 - _clipped(light, light.new_ones(()))).prod(1, keepdim=True) * light.mean(1, keepdim=True).clamp(min=0)
-    seen = _pool(torch.cat([x.clamp(min=0) * weight, weight], 1), (GRID // 2, GRID // 2))  # B 4 h w: weighted colour, weight
+    both = torch.cat([x.clamp(min=0) * weight, weight], 1)  # B 4 H/2 W/2: weighted colour, weight
+    seen = _pool(both, (GRID // 2, GRID // 2))
     levels = [seen]
     while max(levels[-1].shape[-2:]) > 1:
         levels.append(_pool(levels[-1], _factors(levels[-1])))
