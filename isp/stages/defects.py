@@ -69,7 +69,8 @@ def find_defects(x: Tensor, cfa: CFA | None) -> Tensor:
 
     On photographs at half exposure with one sample in a thousand defective (hot 0.6 to 1 or dead 0, a fifth of them in
     pairs) it finds 0.9 of those that differ by more than 0.1 plus eight noise deviations, and takes about 2e-5 of the
-    good ones along, 8e-5 at ISO 3200 (monochrome: 5e-5 and 2e-4); on sharper pictures (Kodak) 0.72 and 1e-5. The rest hides in texture.
+    good ones along, 8e-5 at ISO 3200 (monochrome: 5e-5 and 2e-4); on sharper pictures (Kodak) 0.72 and 1e-5. The rest
+    hides in texture.
     """
     channels = np.zeros((1, 1), dtype=np.int64) if cfa is None else cfa.channels
     rows, cols = channels.shape
