@@ -241,25 +241,26 @@ def _preview(raw: RawImage) -> np.ndarray:
     top, left, bottom, right = meta.area
     counts = raw.mosaic[top:bottom, left:right]
     height, width = counts.shape[:2]
-    rows, cols = (meta.cfa.rows, meta.cfa.cols) if meta.cfa is not None else (1, 1)
-    block = max(rows, cols) * ceil(max(height, width) / PREVIEW / max(rows, cols))
+    period = meta.cfa.rows if meta.cfa is not None else 1  # rows and columns alike, of every kind
+    block = period * ceil(max(height, width) / PREVIEW / period)
     row_starts = np.arange(0, max(height - block, 0) + 1, block)
     col_starts = np.arange(0, max(width - block, 0) + 1, block)
 
     if meta.linearization_table is not None:
-        counts = meta.linearization_table[np.minimum(counts.astype(np.int64), len(meta.linearization_table) - 1)]
-    channels = meta.cfa.channel_map(height, width) if meta.cfa is not None else None
-    planes = []
-    for channel in range(3):
-        seen = np.ones((height, width)) if channels is None else (channels == channel).astype(np.float64)
-        values = counts[..., channel] if meta.samples == 3 else counts
-        total, sites = (
-            np.add.reduceat(np.add.reduceat(plane, row_starts, axis=0), col_starts, axis=1)
-            for plane in (np.nan_to_num(values.astype(np.float64)) * seen, seen)
-        )
-        planes.append(total / np.maximum(sites, 1))
+        counts = meta.linearization_table[np.minimum(counts, len(meta.linearization_table) - 1).astype(np.int64)]
+    total, sites = np.zeros((2, len(row_starts), len(col_starts), 3))
+    for i, j in np.ndindex(period, period):
+        part = counts[i::period, j::period]  # of one colour; h w, or h w 3 for a linear frame
+        part = part if meta.samples == 3 else part[..., None]
+        channel = slice(None) if meta.cfa is None else slice(meta.cfa.channels[i, j], meta.cfa.channels[i, j] + 1)
+        if part.size:
+            starts = row_starts // period, col_starts // period
+            rows = np.add.reduceat(part, starts[0], axis=0, dtype=np.float64)
+            total[..., channel] += np.add.reduceat(rows, starts[1], axis=1)
+            high, wide = (np.diff(start, append=size) for start, size in zip(starts, part.shape, strict=False))
+            sites[..., channel] += np.outer(high, wide)[..., None]
     black = meta.black_level.mean()
-    x = (np.stack(planes, -1) - black) / (meta.white_level.max() - black)
+    x = (total / np.maximum(sites, 1) - black) / (meta.white_level.max() - black)
 
     cam_to_srgb, neutral = np.eye(3), np.ones(3)
     if meta.as_shot_neutral is not None:
@@ -270,7 +271,7 @@ def _preview(raw: RawImage) -> np.ndarray:
         xyz = camera_to_xyz_d50(meta, neutral_to_xy(meta, neutral), neutral)
         cam_to_srgb = prophoto_to("srgb") @ XYZ_D50_TO_PROPHOTO @ xyz @ np.diag(neutral)
     x = np.clip(x / neutral, 0, 1) @ cam_to_srgb.T * 2.0**meta.baseline_exposure
-    x = np.clip(x, 0, 1)
+    x = np.nan_to_num(np.clip(x, 0, 1))
     encoded = np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)  # IEC 61966-2-1
     return np.round(255 * encoded).astype(np.uint8)
 
