@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from isp.options import RenderOptions
 from isp.parameters import RenderParameters, resolve
@@ -16,7 +17,7 @@ from isp.raw.cfa import CFA
 from isp.raw.errors import UnsupportedRawError
 from isp.raw.image import RawImage
 from isp.raw.metadata import RawMetadata
-from isp.raw.opcodes import Opcode
+from isp.raw.opcodes import FixVignetteRadial, GainMap, Opcode
 from isp.stages.colour import apply_matrix
 from isp.stages.defects import HALO as DEFECTS_HALO
 from isp.stages.defects import correct_defects
@@ -93,7 +94,7 @@ def camera_stages(meta: RawMetadata, p: RenderParameters, keep_highlights: bool 
         stages.append(
             Stage(
                 "highlights",
-                lambda x: treat_highlights(x, gains, p.highlights),
+                lambda x: treat_highlights(x, gains, p.highlights, shading_of(meta, x)),
                 lambda x: saturate_whites(x, gains, whites) if keep_highlights else x,
                 reach,
             )
@@ -133,6 +134,23 @@ def display_stages(meta: RawMetadata, p: RenderParameters) -> list[Stage]:
         Stage("orient", lambda x: orient(x, meta.orientation), lambda x: unorient(x, meta.orientation), None),
     ]
     return stages
+
+
+def shading_of(meta: RawMetadata, x: Tensor) -> Tensor | None:
+    """1 3 H W: what the lens-shading correction in OpcodeList2 made of a sample of 1, in each channel of x, which is
+    B 3 H W; None where there is no such correction."""
+    corrections = [opcode for opcode in meta.opcode_list2 if isinstance(opcode, (GainMap, FixVignetteRadial))]
+    if not corrections:
+        return None
+    ones = x.new_ones((1, meta.samples, *x.shape[-2:]))
+    factor = apply_opcodes(ones, corrections, cfa=meta.cfa)
+    if meta.cfa is None:
+        return factor
+    channels = torch.from_numpy(meta.cfa.channel_map(*x.shape[-2:])).to(x.device)
+    measured = (channels == torch.arange(3, device=x.device).view(1, 3, 1, 1)).to(x.dtype)  # 1 3 H W
+    side = meta.cfa.rows + 1  # a window that holds every colour; shading is smooth, so its mean will do
+    total, count = (avg_pool2d(m, side, 1, side // 2) for m in (factor * measured, measured))
+    return total / count
 
 
 def opcode_stage(

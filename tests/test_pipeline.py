@@ -11,6 +11,8 @@ from isp.parameters import resolve
 from isp.pipeline import camera_stages, develop, display_stages, run, sensor_stages, unprocess
 from isp.raw.cfa import CANONICAL, CFA
 from isp.raw.metadata import RawMetadata
+from isp.raw.opcodes import GainMap
+from isp.stages.demosaic import mosaic
 
 # ColorMatrix1/2 and ForwardMatrix1/2 of the public-domain profile of the Canon EOS 250D, illuminants A and D65.
 COLOUR = {
@@ -166,6 +168,32 @@ def test_linear_output_is_scene_linear() -> None:
     brighter, _ = develop(x, meta, RenderOptions(linear=True, demosaic="bilinear", exposure=3))
     assert brighter.max() > 1.5
     assert torch.allclose(brighter, one * 8, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["GRBG", "x-trans", "linear"])
+def test_lens_shading_moves_the_saturation_with_it(kind: str) -> None:
+    """A grey at 0.8 of full scale that a gain map doubles is no highlight; a clipped one beside it stays neutral."""
+    planes = 3 if kind == "linear" else 1
+    doubling = GainMap(top=0, left=0, bottom=60, right=72, plane=0, planes=planes, row_pitch=1, col_pitch=1,
+                       map_spacing_v=1.0, map_spacing_h=1.0, map_origin_v=0.0, map_origin_h=0.0,
+                       map_gains=np.full((1, 1, 1), 2.0))  # fmt: skip
+    whole = {
+        "active_area": None,
+        "default_crop_origin": (0, 0),
+        "default_crop_size": None,
+        "baseline_exposure": 0.0,
+        "orientation": 1,
+    }
+    meta = make_meta(kind, black_level=np.zeros((1, 1, planes)), opcode_list2=(doubling,), **whole)
+    neutral = torch.tensor(COLOUR["as_shot_neutral"], dtype=torch.float64)
+    flat = neutral.view(1, 3, 1, 1).expand(1, 3, 60, 72) * 0.8 * 4095
+    scene = flat.clone()
+    scene[..., 36:] *= 4  # every channel ends at white
+    both = [x.clamp(max=4095) if meta.samples == 3 else mosaic(x.clamp(max=4095), meta.cfa) for x in (flat, scene)]
+    kept, clipped = (develop(x, meta, RenderOptions(linear=True, highlights="reconstruct"))[0] for x in both)
+    assert torch.allclose(kept, torch.full_like(kept, 1.6), atol=1e-3)
+    assert (clipped[..., 50:].amax(1) - clipped[..., 50:].amin(1)).max() < 0.02
+    assert clipped[..., 50:].min() > 2
 
 
 def test_run_keeps_the_callers_tensor() -> None:

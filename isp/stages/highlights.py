@@ -25,10 +25,11 @@ GRID = 4  # the colour around is kept on a grid of this many pixels
 PRIOR = 1e-4  # weight of the coarser surroundings against one trusted sample; of neutral at the coarsest
 
 
-def treat_highlights(x: Tensor, gains: np.ndarray, method: str) -> Tensor:
+def treat_highlights(x: Tensor, gains: np.ndarray, method: str, shading: Tensor | None = None) -> Tensor:
     """Camera RGB B 3 H W with its saturated areas treated; same shape.
 
     x: white-balanced, linear; channel c saturates at gains[c], the smallest gain is 1.
+    shading: 1 3 H W, the factor by which a lens-shading correction has raised x and its saturation; None: 1.
     method: "clip": at most 1, which keeps what the sensor saw of all three channels, and no more. "reconstruct":
     clipped channels are raised to where the others and the surroundings suggest, at most BRIGHTEST times the largest
     gain; pixels with every channel below NEAR of its saturation are returned as they are.
@@ -39,13 +40,16 @@ def treat_highlights(x: Tensor, gains: np.ndarray, method: str) -> Tensor:
         raise ValueError(f"treat_highlights needs an image B 3 H W, got {tuple(x.shape)}")
     if method == "clip":
         return x.clamp(max=1)
-    saturation = torch.as_tensor(np.asarray(gains), dtype=x.dtype, device=x.device)  # 3
-    near = (x > NEAR * saturation.view(1, 3, 1, 1)).any(1)  # B H W
+    saturation = torch.as_tensor(np.asarray(gains), dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
+    if shading is not None:
+        saturation = saturation * shading  # 1 3 H W
+    near = (x > NEAR * saturation).any(1)  # B H W
     if not near.any():
         return x
     batch, row, col = near.nonzero(as_tuple=True)
     colour = _at(_surroundings(x, saturation), batch, row, col)  # N 3
-    raised = _raise(x[batch, :, row, col], colour, saturation)  # N 3
+    limit = saturation.expand_as(x)[batch, :, row, col]  # N 3
+    raised = _raise(x[batch, :, row, col], colour, limit)  # N 3
     pixels = (batch[:, None], torch.arange(3, device=x.device), row[:, None], col[:, None])
     return x.index_put(pixels, raised)
 
@@ -86,7 +90,7 @@ def _raise(x: Tensor, colour: Tensor, saturation: Tensor) -> Tensor:
     last = (x / saturation).amin(1, keepdim=True)
     fading = _smoothstep((last - FADING) / (CLIPPED - FADING))
     neutral = torch.maximum(estimate, x).amax(1, keepdim=True)
-    estimate = (estimate + fading * (neutral - estimate)).clamp(max=BRIGHTEST * float(saturation.amax()))
+    estimate = torch.minimum(estimate + fading * (neutral - estimate), BRIGHTEST * saturation.amax(1, keepdim=True))
     return x + clipped * (estimate - x).clamp(min=0)
 
 
@@ -97,7 +101,7 @@ def _surroundings(x: Tensor, saturation: Tensor) -> Tensor:
     tells (S. Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.3: push and pull).
     """
     x = x[..., ::2, ::2]  # enough to know a colour
-    light = x / saturation.view(1, 3, 1, 1)
+    light = x / (saturation if saturation.shape[-1] == 1 else saturation[..., ::2, ::2])
     weight = (1 - _clipped(light, light.new_ones(()))).prod(1, keepdim=True) * light.mean(1, keepdim=True).clamp(min=0)
     both = torch.cat([x.clamp(min=0) * weight, weight], 1)  # B 4 H/2 W/2: weighted colour, weight
     seen = _pool(both, (GRID // 2, GRID // 2))
