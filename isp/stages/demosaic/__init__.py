@@ -85,6 +85,8 @@ def _method(name: str, cfa: CFA) -> Method:
 
 def _measured(x: Tensor, cfa: CFA) -> Tensor:
     """1 3 H W: 1 where each channel was measured, 0 elsewhere."""
-    height, width = x.shape[-2:]
-    period = x.new_tensor(cfa.channels == [[[0]], [[1]], [[2]]])  # 3 rows cols
-    return period.repeat(1, -(-height // cfa.rows), -(-width // cfa.cols))[None, :, :height, :width]
+    mask = x.new_zeros(1, 3, *x.shape[-2:])
+    for row, channels in enumerate(cfa.channels):
+        for column, channel in enumerate(channels):
+            mask[:, channel, row :: cfa.rows, column :: cfa.cols] = 1
+    return mask

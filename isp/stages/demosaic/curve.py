@@ -38,4 +38,4 @@ def decode(y: Tensor, t: float) -> Tensor:
     """The inverse of `encode`."""
     s = t ** (1 / 3)
     v = y.abs()
-    return y * (v * v + 3 * s * v + 3 * s * s)
+    return y * (v * (v + 3 * s) + 3 * s * s)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from isp.raw.cfa import CFA
+
+if TYPE_CHECKING:
+    import rawpy
 
 NAMES = ("AHD", "LINEAR", "PPG", "VNG", "DHT", "DCB", "AAHD")
 FULL = 65535
@@ -35,23 +39,30 @@ def _frame(mosaic: np.ndarray, cfa: CFA, name: str) -> np.ndarray:
 
     scale = max(1.0, float(mosaic.max()))
     counts = np.rint(np.clip(mosaic / scale, 0, 1) * FULL).astype(np.uint16)
-    with rawpy.imread(_dng(counts, cfa)) as raw:
-        rgb = raw.postprocess(
-            demosaic_algorithm=rawpy.DemosaicAlgorithm[name],
-            output_color=rawpy.ColorSpace.raw,
-            user_wb=[1, 1, 1, 1],
-            gamma=(1, 1),
-            no_auto_bright=True,
-            adjust_maximum_thr=0,
-            user_sat=FULL,
-            user_black=0,
-            user_flip=0,
-            output_bps=16,
-        )
+    with rawpy.imread(mosaic_dng(counts, cfa)) as raw:
+        rgb = demosaicked(raw, name)
     return rgb / FULL * scale
 
 
-def _dng(counts: np.ndarray, cfa: CFA) -> io.BytesIO:
+def demosaicked(raw: rawpy.RawPy, name: str) -> np.ndarray:
+    """H W 3, uint16: LibRaw's algorithm on its mosaic and nothing else: no balance, no matrix, no brightness."""
+    import rawpy
+
+    return raw.postprocess(
+        demosaic_algorithm=rawpy.DemosaicAlgorithm[name],
+        output_color=rawpy.ColorSpace.raw,
+        user_wb=[1, 1, 1, 1],
+        gamma=(1, 1),
+        no_auto_bright=True,
+        adjust_maximum_thr=0,
+        user_sat=FULL,
+        user_black=0,
+        user_flip=0,
+        output_bps=16,
+    )
+
+
+def mosaic_dng(counts: np.ndarray, cfa: CFA) -> io.BytesIO:
     """The least DNG that LibRaw opens: a mosaic of 16 bits with black 0, white 65535 and a unit ColorMatrix."""
     import tifffile
 

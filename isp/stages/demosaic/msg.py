@@ -22,7 +22,8 @@ HALO = 14
 OTHER = (-0.25, 0.5, 0.5, 0.5, -0.25)  # the colour of the neighbours on the line: Hamilton and Adams
 # Central difference of the colour difference, over samples one to four away with weights that halve (2013, Sec. III)
 GRADIENT = (1 / 16, -1 / 8, 1 / 4, -1 / 2, 0, 1 / 2, -1 / 4, 1 / 8, -1 / 16)
-BEFORE, AFTER = (1, 1, 1, 1, 0, 0, 0), (0, 0, 0, 1, 1, 1, 1)  # the site and the three beyond it on one side
+SIDE = (1, 1, 1, 1, 0, 0, 0)  # the site and the three before it on the line
+BEYOND = 3  # sites from a side that ends at a site to the one that starts there
 UPDATE = 0.7  # share of the neighbours' colour differences in the second step
 FLOOR = 0.04  # added to the sum of twelve gradients that makes a weight; full scale is 1
 
@@ -40,18 +41,17 @@ def _rggb(x: Tensor) -> Tensor:
 
     gradient_h = along(ROWS, along(COLUMNS, x, GRADIENT).abs(), (1, 1, 1))
     gradient_v = along(COLUMNS, along(ROWS, x, GRADIENT).abs(), (1, 1, 1))
-    weights = [
-        (along(dim, gradient, side) + FLOOR).square().reciprocal()
-        for dim, gradient in ((ROWS, gradient_v), (COLUMNS, gradient_h))
-        for side in (BEFORE, AFTER)
-    ]
-    scale = (weights[0] + weights[1] + weights[2] + weights[3]).reciprocal()
-    above, below, left, right = weights = [w * scale for w in weights]
+    # The four sides of a site. What ends at a site, above it or to its left, starts at the one three sites before.
+    up, left = (
+        (along(d, g, SIDE) + FLOOR).square().reciprocal() for d, g in ((ROWS, gradient_v), (COLUMNS, gradient_h))
+    )
+    down, right = shift(up, BEYOND, 0), shift(left, 0, BEYOND)
+    scale = (up + down + left + right).reciprocal()
 
     # Green at red and blue: the means of the four sides, then those of the neighbours of the same colour
-    d = (above * along(ROWS, difference_v, BEFORE) + below * along(ROWS, difference_v, AFTER)) / 4 + (
-        left * along(COLUMNS, difference_h, BEFORE) + right * along(COLUMNS, difference_h, AFTER)
-    ) / 4
+    vertical, horizontal = up * along(ROWS, difference_v, SIDE), left * along(COLUMNS, difference_h, SIDE)
+    d = (vertical + shift(vertical, BEYOND, 0) + horizontal + shift(horizontal, 0, BEYOND)) * scale / 4
+    weights = (up * scale, down * scale, left * scale, right * scale)
     d = torch.lerp(d, _around(d, 2, weights), UPDATE) * (1 - green)
 
     # Green less red and green less blue, at the site of the other, then at green
@@ -64,12 +64,13 @@ def _rggb(x: Tensor) -> Tensor:
     return torch.cat([g - less_red, g, g - less_blue], dim=1)
 
 
-def _around(x: Tensor, step: int, weights: list[Tensor]) -> Tensor:
-    """The weighted mean of the values `step` sites above, below, left and right."""
-    above, below, left, right = weights
-    return (
-        above * shift(x, -step, 0) + below * shift(x, step, 0) + left * shift(x, 0, -step) + right * shift(x, 0, step)
-    )
+def _around(x: Tensor, step: int, weights: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+    """The weighted sum of the values `step` sites above, below, left and right."""
+    up, down, left, right = weights
+    total = up * shift(x, -step, 0)
+    for weight, value in ((down, shift(x, step, 0)), (left, shift(x, 0, -step)), (right, shift(x, 0, step))):
+        total = torch.addcmul(total, weight, value)
+    return total
 
 
 def _corners(d: Tensor) -> Tensor:
