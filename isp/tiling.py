@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 PERIOD = 12  # tiles start at multiples of every CFA period (2, 4 and 6), so that each sees the frame's own phase
+TILE = 396  # pixels; on CPUs with 1 to 2 MB of cache a core, 264 to 528 measure alike
 
 
-def tiled(function: Callable[[Tensor], Tensor], x: Tensor, halo: int, tile: int = 528) -> Tensor:
+def tiled(function: Callable[[Tensor], Tensor], x: Tensor, halo: int, tile: int = TILE) -> Tensor:
     """function(x), computed in tiles that see `halo` pixels around them; equal to the whole wherever the function
-    looks no further than that.
+    looks no further than that. On a CPU each of PyTorch's threads works on a tile of its own.
 
-    x: B C H W. function: keeps H and W, may change C. tile: side in pixels, rounded to a multiple of PERIOD.
+    x: B C H W. function: keeps H and W, may change C. tile: side in pixels, rounded down to a multiple of PERIOD.
     """
     height, width = x.shape[-2:]
     tile = max(tile // PERIOD, 1) * PERIOD
     halo = -(-halo // PERIOD) * PERIOD
-    if height <= tile + halo and width <= tile + halo:
+    corners = [(top, left) for top in range(0, height, tile) for left in range(0, width, tile)]
+    if len(corners) == 1:
         return function(x)
-    out: Tensor | None = None
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            bottom, right = min(top + tile, height), min(left + tile, width)
-            y0, x0 = max(top - halo, 0), max(left - halo, 0)
-            part = function(x[..., y0 : min(bottom + halo, height), x0 : min(right + halo, width)])
-            if out is None:
-                out = torch.empty((*part.shape[:-2], height, width), dtype=part.dtype, device=part.device)
-            out[..., top:bottom, left:right] = part[..., top - y0 : bottom - y0, left - x0 : right - x0]
-    assert out is not None
+
+    def compute(corner: tuple[int, int]) -> tuple[slice, slice, Tensor]:
+        top, left = corner
+        bottom, right = min(top + tile, height), min(left + tile, width)
+        y0, x0 = max(top - halo, 0), max(left - halo, 0)
+        part = function(x[..., y0 : min(bottom + halo, height), x0 : min(right + halo, width)])
+        return slice(top, bottom), slice(left, right), part[..., top - y0 : bottom - y0, left - x0 : right - x0]
+
+    rows, columns, first = compute(corners[0])
+    out = first.new_empty((*first.shape[:-2], height, width))
+    out[..., rows, columns] = first
+
+    def place(corner: tuple[int, int]) -> None:
+        rows, columns, part = compute(corner)
+        out[..., rows, columns] = part
+
+    threads = torch.get_num_threads() if x.device.type == "cpu" else 1
+    if threads == 1:
+        for corner in corners[1:]:
+            place(corner)
+    else:  # one thread a tile: threads that share each small operation would mostly wait for each other
+        with ThreadPoolExecutor(threads, initializer=_start_thread, initargs=(torch.is_grad_enabled(),)) as pool:
+            for done in [pool.submit(place, corner) for corner in corners[1:]]:
+                done.result()
     return out
+
+
+def _start_thread(gradients: bool) -> None:
+    """Both settings belong to the thread: PyTorch's own threads stay as they are elsewhere."""
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(gradients)
