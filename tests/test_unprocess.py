@@ -23,6 +23,7 @@ from isp.pipeline import develop, unprocess
 from isp.raw.cfa import CFA
 from isp.raw.metadata import RawMetadata
 from isp.stages.demosaic import mosaic
+from isp.stages.gamut import compress_gamut
 from isp.stages.highlights import NEAR
 
 CAMERAS = (
@@ -56,6 +57,15 @@ def unclipped(camera_rgb: Tensor, meta: RawMetadata, options: RenderOptions) -> 
     if options.look == "neutral":  # clips at the smallest channel's saturation
         return (camera_rgb <= 1).all(1)
     return (camera_rgb < NEAR * gains).all(1)
+
+
+def in_gamut(picture: Tensor, meta: RawMetadata, options: RenderOptions) -> Tensor:
+    """B H W: colours that the standard look shows as they are. Those near the primaries it compresses, and undoing that
+    makes steep what was smooth, which no interpolation follows."""
+    if options.look == "neutral":
+        return torch.ones_like(picture[:, 0], dtype=torch.bool)
+    scene = unprocess(picture, meta, options, to="output-primaries")
+    return ((compress_gamut(scene) - scene).abs() < 1e-6).all(1)
 
 
 def share_within(picture: Tensor, back: Tensor, counted: Tensor) -> float:
@@ -92,14 +102,15 @@ def test_photographs_come_back_where_they_were_measured(shared: Path, phase: str
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("look", LOOKS)
 def test_blurred_photographs_come_back_through_the_mosaic(shared: Path, look: str, phase: str) -> None:
-    """Ten cameras by four phases, borders included: 99.9 % of the unclipped pixels within 1/255."""
+    """Ten cameras by four phases, borders included: 99.9 % of the pixels in gamut and unclipped within 1/255."""
     options = RenderOptions(look=look, demosaic="bilinear")
     for index, name in enumerate(CAMERAS):
         sharp = photograph(shared, f"kodim{2 * index + 3:02d}", 192)
         picture = torch.tensor(gaussian_filter(sharp.numpy(), (0, 0, 8, 8), mode="mirror"))
         meta = load_camera(name).metadata(192, 192, temperature=2800 + 500 * index, cfa=CFA(phase))
         counted = unclipped(unprocess(picture, meta, options, to="demosaic"), meta, options)
-        assert counted.double().mean() > 0.8
+        counted &= in_gamut(picture, meta, options)
+        assert counted.double().mean() > 0.4
         back, _ = develop(unprocess(picture, meta, options), meta, options)
         assert share_within(picture, back, counted) >= 0.999, name
 
