@@ -1,0 +1,28 @@
+"""Where the files that ship with the library are: profiles, samples and recipes under data/."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def data_path(name: str) -> Path:
+    """The folder or file `data/NAME` of this installation, for example data_path("noise").
+
+    Looked for in $ISP_HOME, in the checkout that this package is imported from, and in sys.prefix/share/isp, where a
+    wheel puts it; the first that exists is taken. Raises FileNotFoundError naming the places where there is none.
+    """
+    places = []
+    if home := os.environ.get("ISP_HOME"):
+        places.append(Path(home))
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "setup.cfg").is_file():  # else: site-packages, whose "data" is somebody else's
+        places.append(checkout)
+    places.append(Path(sys.prefix) / "share" / "isp")
+    for place in places:
+        path = place / "data" / name
+        if path.exists():
+            return path
+    searched = ", ".join(str(place / "data") for place in places)
+    raise FileNotFoundError(f"no {name!r} among the library's data; looked in {searched}; set ISP_HOME to the checkout")

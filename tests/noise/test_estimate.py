@@ -1,0 +1,107 @@
+"""Shot and read noise from one frame.
+
+The simulation: sRGB pictures decoded to linear light, enlarged by cubic interpolation, sampled by RGGB, with Gaussian
+noise of variance shot x + read, clipped at white. Enlarged four times the Kodak pictures have 3072 x 2048 sites, the
+size of the scans that they were reduced from: as in a camera, detail then ends well before the last pixel.
+"""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from isp.noise import estimate_noise, gaussian_noise, load_profile
+
+ISOS = (800, 1600, 3200, 6400)
+
+
+def level_of(iso):
+    shot, read = load_profile("imx686").at_iso(iso)
+    return float(shot[0]), float(read[0])
+
+
+def clean_mosaic(path, enlarge):
+    """1 1 H W: a picture as a noise-free RGGB frame."""
+    with Image.open(path) as image:
+        encoded = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    size = (linear.shape[1] * enlarge, linear.shape[0] * enlarge)
+    r, g, b = (np.asarray(Image.fromarray(linear[..., c]).resize(size, Image.Resampling.BICUBIC)) for c in range(3))
+    mosaic = g.clip(0, 1).copy()
+    mosaic[0::2, 0::2], mosaic[1::2, 1::2] = r[0::2, 0::2].clip(0, 1), b[1::2, 1::2].clip(0, 1)
+    return torch.from_numpy(mosaic)[None, None]
+
+
+def smooth_scene(height=512, width=768):
+    """1 1 H W: slow waves between 0 and 0.9 in each plane."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    waves = (0.5 + 0.5 * torch.sin(7 * x + 3 * y)) * (0.5 + 0.5 * torch.cos(5 * y - 2 * x))
+    scene = 0.9 * waves**2
+    scene[0::2, 0::2] *= 0.5
+    scene[1::2, 1::2] *= 0.7
+    return scene[None, None]
+
+
+def noisy(clean, iso, seed):
+    return gaussian_noise(clean, *level_of(iso), generator=torch.Generator().manual_seed(seed)).clamp(max=1)
+
+
+def errors(estimate, iso):
+    return [float(values[0, 0]) / true - 1 for values, true in zip(estimate, level_of(iso), strict=True)]
+
+
+@pytest.mark.parametrize("iso", ISOS)
+def test_a_smooth_scene_within_six_per_cent(iso):
+    estimate = estimate_noise(noisy(smooth_scene(), iso, 1))
+    assert estimate[0].shape == estimate[1].shape == (1, 4)
+    assert max(abs(error) for error in errors(estimate, iso)) < 0.06
+
+
+def test_planes_by_themselves():
+    clean = smooth_scene()
+    shot, read = torch.tensor([1e-3, 2e-3, 2e-3, 4e-3]), torch.tensor([1e-5, 1e-5, 1e-5, 4e-5])
+    frame = gaussian_noise(clean, shot, read, generator=torch.Generator().manual_seed(2))
+    estimate = estimate_noise(frame, shared=False)
+    assert torch.allclose(estimate[0][0], shot, rtol=0.1)
+    assert torch.allclose(estimate[1][0], read, rtol=0.1)
+
+
+def test_batches_are_estimated_frame_by_frame():
+    frames = torch.cat([noisy(smooth_scene(256, 384), iso, 3) for iso in (800, 6400)])
+    both = estimate_noise(frames)
+    alone = estimate_noise(frames[1:])
+    assert torch.equal(both[0][1], alone[0][0])
+    assert torch.equal(both[1][1], alone[1][0])
+    assert float(both[0][1, 0] / both[0][0, 0]) == pytest.approx(8, rel=0.15)
+
+
+def test_clipping_at_black_and_white_does_not_pull_the_estimate():
+    clean = smooth_scene() * 1.4  # a good part saturates
+    frame = gaussian_noise(clean, *level_of(3200), generator=torch.Generator().manual_seed(4)).clamp(0, 1)
+    shot, read = errors(estimate_noise(frame), 3200)
+    assert abs(shot) < 0.06
+    assert abs(read) < 0.4  # what would tell read noise, the darkest part, is clipped and left out
+
+
+def test_frames_that_cannot_tell():
+    with pytest.raises(ValueError, match=r"at least 128 x 128, got \(1, 1, 64, 64\)"):
+        estimate_noise(torch.zeros(1, 1, 64, 64))
+    generator = torch.Generator().manual_seed(5)
+    for level in (0.3, 0.0):
+        with pytest.raises(ValueError, match="too even to tell shot from read noise"):
+            estimate_noise(gaussian_noise(torch.full((1, 1, 256, 256), level), 1e-3, 1e-5, generator=generator))
+    with pytest.raises(ValueError, match="too little of the frame between black and white"):
+        estimate_noise(torch.ones(1, 1, 256, 256))
+
+
+def test_one_photograph(shared):
+    clean = clean_mosaic(shared / "data" / "kodak" / "kodim03.png", 2)
+    assert max(abs(error) for error in errors(estimate_noise(noisy(clean, 3200, 3)), 3200)) < 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 11))
+def test_ten_photographs_at_four_isos_within_fifteen_per_cent(shared, number):
+    clean = clean_mosaic(shared / "data" / "kodak" / f"kodim{number:02d}.png", 4)
+    for iso in ISOS:
+        assert max(abs(error) for error in errors(estimate_noise(noisy(clean, iso, number)), iso)) < 0.15, iso
