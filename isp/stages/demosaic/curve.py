@@ -1,9 +1,10 @@
 """The curve under which a mosaic is interpolated: close to how the eye, and a display, see its steps.
 
 Interpolation errs in proportion to the steps it meets. On linear light it errs most where bright meets dark, and the
-error is seen most in the dark; under a cube root (as in CIE lightness) it is spread as evenly as it is seen. Measured
-on Kodak pictures through a real camera's matrix, it is worth 4 dB over linear light, and 0.3 dB over a square root.
-Noise turns this: where it is large against the signal, a mean under a concave curve is too dark. Hence the toe.
+error is seen most in the dark; under a cube root (as in CIE lightness) it is spread as evenly as it is seen. On the
+Kodak pictures through a real camera's matrix it is worth more than 5 dB over linear light, and about half a decibel over
+a square root. Noise turns this: where it is large against the signal, a mean under a concave curve is too dark. Hence
+the toe.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ def toe(noise: tuple[float, float] | None) -> float:
     """Where the curve passes from linear to a cube root: at four times the signal that equals its own noise, at least
     TOE. noise: (shot, read), variance = shot * x + read; None: no noise.
 
-    The factor was chosen on photographs at the noise levels of four sensitivities from ISO 100 to 10000: each level's
-    best toe is within a factor of two of it, and half a decibel is lost where it is wrong by ten.
+    The factor was chosen at the noise of a phone between ISO 600 and 10000 (S 8e-4, 3.2e-3 and 1.3e-2): it comes within
+    0.05 dB of the best toe at each, where one ten times as small or as large loses up to 0.35.
     """
     shot, read = noise or (0.0, 0.0)
     unity = (shot + math.sqrt(shot**2 + 4 * read)) / 2  # x with x**2 = shot * x + read

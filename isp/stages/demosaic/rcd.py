@@ -4,6 +4,8 @@ L. Sanz Rodriguez, "RCD: ratio corrected demosaicing", release 2.3 (2017), githu
 each side of a site is carried over by the ratio of a low-pass image instead of a second difference, which does not
 overshoot at edges; a directional statistic taken on the mosaic itself mixes rows and columns, and diagonals.
 Differs from the original: the ratio is taken between magnitudes, so that negative noise cannot make it explode.
+RawTherapee 5.9 agrees to 1e-4 in green; for red at blue and blue at red it reads the diagonal statistic beside the site
+that it belongs to, and agrees there too once that is imitated (which costs 0.04 dB on Kodak pictures).
 """
 
 from __future__ import annotations
