@@ -2,9 +2,9 @@
 
 Interpolation errs in proportion to the steps it meets. On linear light it errs most where bright meets dark, and the
 error is seen most in the dark; under a cube root (as in CIE lightness) it is spread as evenly as it is seen. On the
-Kodak pictures through a real camera's matrix it is worth more than 5 dB over linear light, and about half a decibel over
-a square root. Noise turns this: where it is large against the signal, a mean under a concave curve is too dark. Hence
-the toe.
+Kodak pictures through a real camera's matrix this is worth more than 5 dB over linear light, and about half a decibel
+over a square root. Noise turns it: where it is large against the signal, a mean under a concave curve is too dark.
+Hence the toe.
 """
 
 from __future__ import annotations
