@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -36,9 +37,12 @@ def tiled(function: Callable[[Tensor], Tensor], x: Tensor, halo: int, tile: int 
     out = first.new_empty((*first.shape[:-2], height, width))
     out[..., rows, columns] = first
 
+    inference = torch.is_inference_mode_enabled()
+
     def place(corner: tuple[int, int]) -> None:
-        rows, columns, part = compute(corner)
-        out[..., rows, columns] = part
+        with torch.inference_mode() if inference else nullcontext():  # the mode belongs to the thread
+            rows, columns, part = compute(corner)
+            out[..., rows, columns] = part
 
     threads = torch.get_num_threads() if x.device.type == "cpu" else 1
     if threads == 1:

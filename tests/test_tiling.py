@@ -36,3 +36,10 @@ def test_tiles_start_in_phase() -> None:
     assert torch.equal(tiled(look, frame, halo=5, tile=30), frame)
     assert len(seen) > 4
     assert set(seen) == {0.0}
+
+
+def test_inference_mode_reaches_every_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    x = torch.rand(1, 1, 120, 120)
+    with torch.inference_mode():
+        assert torch.equal(tiled(lambda part: part * 2, x, halo=0, tile=36), x * 2)
