@@ -16,25 +16,26 @@ from pathlib import Path
 
 import numpy as np
 
+from isp.primaries import D50, bradford, xy_to_xyz
 from isp.raw import CFA, RawImage, RawMetadata, write_dng
 from isp.raw.colour import temperature_tint_to_xy, xy_to_neutral
 from isp.raw.opcodes import GainMap
 from tools.still_life import render_scene
 
-# Colour of a real camera: the DNG profile of the Nikon Z 6 that its maker put into the public domain
-# (ProfileCopyright "public domain"). ColorMatrix: XYZ to camera; ForwardMatrix: white-balanced camera to XYZ D50.
+# Colour of a real camera: the ColorMatrix tags (XYZ to camera) of the Nikon Z 6, of a DNG profile in the public domain
+# (its ProfileCopyright says so). The profile's ForwardMatrix tags count on its tables, without which they are 7
+# CIEDE2000 away from its ColorMatrix tags; ours are derived from the latter, so that the two agree.
 STANDARD_LIGHT_A, D65 = 17, 21  # EXIF LightSource
-COLOR_MATRIX_A = ((1.6682, -0.7782, -0.0031), (-0.8049, 1.8428, 0.3778), (-0.1669, 0.2537, 1.1091))
-COLOR_MATRIX_D65 = ((0.8443, -0.1990, -0.0571), (-0.4748, 1.2164, 0.2867), (-0.1364, 0.2383, 0.8064))
-FORWARD_MATRIX_A = ((0.6802, 0.1372, 0.1469), (0.2549, 0.7021, 0.0430), (0.0002, 0.0877, 0.7372))
-FORWARD_MATRIX_D65 = ((0.6654, 0.1232, 0.1756), (0.2995, 0.6481, 0.0524), (0.0038, 0.0005, 0.8208))
+A_XY, D65_XY = (0.44757, 0.40745), (0.31271, 0.32902)
+COLOR_MATRIX_A = np.array([[1.6682, -0.7782, -0.0031], [-0.8049, 1.8428, 0.3778], [-0.1669, 0.2537, 1.1091]])
+COLOR_MATRIX_D65 = np.array([[0.8443, -0.1990, -0.0571], [-0.4748, 1.2164, 0.2867], [-0.1364, 0.2383, 0.8064]])
 WHITE_BALANCE = (4300.0, 6.0)  # kelvin, tint: between the two calibration illuminants
 
 BLACK, WHITE = 512, 16383  # DN, 14 bits
 FULL_WELL, READ_NOISE = 15000, 3.2  # electrons at the white level, at ISO 400
 SHOT, READ = 1 / FULL_WELL, (READ_NOISE / FULL_WELL) ** 2  # variance = SHOT x + READ, x from black 0 to white 1
-BASELINE_EXPOSURE = 0.5  # stops of headroom that the camera keeps over diffuse white
-SCENE_SCALE = 0.60  # of the scene's light: diffuse white in the sun
+BASELINE_EXPOSURE = 0.25  # stops of headroom that the camera keeps over diffuse white
+SCENE_SCALE = 0.66  # of the scene's light: diffuse white in the sun
 
 MASKED_TOP, MASKED_LEFT = 20, 48  # rows and columns that see no light
 MARGIN = 8  # pixels of the active area around the default crop
@@ -61,6 +62,13 @@ def lens_shading(height: int, width: int) -> tuple[GainMap, ...]:
     )
 
 
+def forward_matrix(color_matrix: np.ndarray, white: tuple[float, float]) -> np.ndarray:
+    """White-balanced camera RGB to XYZ D50, from the ColorMatrix of an illuminant: its inverse, with the illuminant's
+    neutral taken out and its white adapted to D50 (DNG 1.7.1, chapter 6)."""
+    neutral = color_matrix @ xy_to_xyz(white)
+    return np.round(bradford(xy_to_xyz(white), xy_to_xyz(D50)) @ np.linalg.inv(color_matrix) @ np.diag(neutral), 6)
+
+
 def describe(height: int, width: int) -> RawMetadata:
     """The camera and the exposure, for a default crop of height x width."""
     active = (height + 2 * MARGIN, width + 2 * MARGIN)
@@ -78,8 +86,8 @@ def describe(height: int, width: int) -> RawMetadata:
         calibration_illuminant2=D65,
         color_matrix1=COLOR_MATRIX_A,
         color_matrix2=COLOR_MATRIX_D65,
-        forward_matrix1=FORWARD_MATRIX_A,
-        forward_matrix2=FORWARD_MATRIX_D65,
+        forward_matrix1=forward_matrix(COLOR_MATRIX_A, A_XY),
+        forward_matrix2=forward_matrix(COLOR_MATRIX_D65, D65_XY),
         baseline_exposure=BASELINE_EXPOSURE,
         noise_profile=[[SHOT, READ]] * 3,
         make="isp",

@@ -21,8 +21,8 @@ from PIL import Image
 
 from isp.raw import RawImage, RawMetadata, read
 from isp.raw.cfa import CANONICAL, CFA
-from isp.raw.opcodes import GainMap, WarpRectilinear, pack_opcode_list
 from isp.raw.dng_writer import write_dng
+from isp.raw.opcodes import GainMap, WarpRectilinear, pack_opcode_list
 from isp.write_tiff import RATIONAL, SRATIONAL, fraction
 
 HEIGHT, WIDTH = 300, 420  # two tiles by two, the last ones incomplete
