@@ -21,9 +21,14 @@ def test_file_appears_under_its_name_only_at_the_end(tmp_path: Path) -> None:
 def test_failure_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(OSError, match="No space"), whole_file(path, overwrite=True) as temporary:
-        temporary.write_bytes(b"ne")
-        raise OSError("No space left on device")
+
+    def write_to_full_disk() -> None:
+        with whole_file(path, overwrite=True) as temporary:
+            temporary.write_bytes(b"ne")
+            raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_to_full_disk()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -40,12 +45,17 @@ def test_existing_file_is_refused_unless_told(tmp_path: Path) -> None:
 
 def test_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
-    with pytest.raises(FileExistsError), whole_file(path) as temporary:
-        temporary.write_bytes(b"mine")
-        path.write_bytes(b"theirs")
+
+    def write_while_another_does() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_bytes(b"mine")
+            path.write_bytes(b"theirs")
+
+    with pytest.raises(FileExistsError):
+        write_while_another_does()
     assert path.read_bytes() == b"theirs"
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="folder .*nowhere does not exist"), whole_file(tmp_path / "nowhere/a"):
+    with pytest.raises(FileNotFoundError, match=r"folder .*nowhere does not exist"), whole_file(tmp_path / "nowhere/a"):
         pass
