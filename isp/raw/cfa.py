@@ -10,8 +10,8 @@ LETTERS = "RGB"  # channel 0, 1, 2 everywhere in this library
 # One period of each kind in its canonical phase; every cyclic shift of it is the same kind.
 CANONICAL = {
     "bayer": ("RGGB", 2, 2),
-    "quad-bayer": ("RRGG" "RRGG" "GGBB" "GGBB", 4, 4),
-    "x-trans": ("GBGGRG" "RGRBGB" "GBGGRG" "GRGGBG" "BGBRGR" "GRGGBG", 6, 6),
+    "quad-bayer": ("".join(("RRGG", "RRGG", "GGBB", "GGBB")), 4, 4),
+    "x-trans": ("".join(("GBGGRG", "RGRBGB", "GBGGRG", "GRGGBG", "BGBRGR", "GRGGBG")), 6, 6),
 }
 
 

