@@ -1,0 +1,395 @@
+"""The pair store: a folder of HDF5 shards, filled by any number of processes, whole after any interruption.
+
+    store.json       what determines the pairs (recipe, camera, ISOs, size, seed, sources) and how many there shall be
+    shard-00000.h5   pairs 0 to PER_SHARD - 1, shard-00001.h5 the next ones, and so on
+
+A shard is written beside its place and renamed when it is whole, so that what is there is done, and what is not is done
+again: nothing is marked, nothing can be lost or made twice. Pair i is the same bytes in whatever shard, by whichever
+process: isp.datasets.synthesis.make_pair(seed, i).
+
+Datasets of a shard with N pairs: `noisy` N 4 h w, uint16: the packed RGGB mosaic's counts, exact, as they were
+quantised; `clean` N 3 2h 2w, float16, sensor-linear camera RGB: 11 bits of each value, which in the shadows, where the
+noise is small, is finer than uint16 would be, and at white 40 times finer than the noise of ISO 800; `index`, `seed`,
+`shot` N 4, `read` N 4, `gains` N 3, `cam_to_output` N 3 3, `exposure_ev`, `scale`, `black`; `record`: every parameter
+as JSON; `checksum`: CRC-32 of all of a pair. Uncompressed unless asked: noisy data hardly shrinks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from isp._version import __version__
+from isp.datasets.recipes import Isos, Recipe
+from isp.datasets.sources import DeadLeaves, Joined, Source, open_source
+from isp.datasets.synthesis import CameraChoice, Pairs, make_pair
+from isp.files import whole_file
+
+FORMAT = 1
+PER_SHARD = 32
+COMPRESSIONS = ("none", "gzip", "lzf", "bitshuffle-lz4", "zstd")
+# name: shape of one pair's row, from the packed size, and type
+ROWS: dict[str, tuple[tuple[int, ...], str]] = {
+    "index": ((), "i8"),
+    "seed": ((), "u8"),
+    "shot": ((4,), "f8"),
+    "read": ((4,), "f8"),
+    "gains": ((3,), "f8"),
+    "cam_to_output": ((3, 3), "f8"),
+    "exposure_ev": ((), "f8"),
+    "scale": ((), "f8"),
+    "black": ((), "f8"),
+}
+
+
+class StoreError(ValueError):
+    """A store or a shard that is not what it should be, in one line that begins with its path."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides what the pairs are and where they go; the number of pairs aside."""
+
+    recipe: Recipe
+    camera: str
+    sources: tuple[str, ...]
+    size: int = 512  # packed, both sides
+    seed: int = 0
+    isos: Isos | None = None  # in place of the recipe's
+    noise: str | None = None  # a profile, in place of the camera's and the recipe's
+    per_shard: int = PER_SHARD
+    compression: str = "none"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe.as_dict(),
+            "camera": self.camera,
+            "sources": list(self.sources),
+            "size": self.size,
+            "seed": self.seed,
+            "isos": None if self.isos is None else str(self.isos),
+            "noise": self.noise,
+            "per_shard": self.per_shard,
+            "compression": self.compression,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        isos = values["isos"]
+        return cls(
+            **{
+                **values,
+                "recipe": Recipe.from_dict(values["recipe"]),
+                "sources": tuple(values["sources"]),
+                "isos": None if isos is None else Isos.parse(isos),
+            }
+        )
+
+    def open_source(self) -> Source:
+        """The sources as one; dead leaves beside files are as many as those."""
+        sources = [open_source(place, size=2 * self.size, seed=self.seed) for place in self.sources]
+        files = sum(len(source) for source in sources if not isinstance(source, DeadLeaves))
+        for source in sources:
+            if isinstance(source, DeadLeaves) and files:
+                source.length = files
+        return sources[0] if len(sources) == 1 else Joined(sources)
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:05d}.h5"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder, created if need be, for this process alone; the lock goes with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(f"{folder}: another process is writing to this store") from error
+        yield
+
+
+def prepare(folder: Path, plan: Plan, pairs: int) -> list[str]:
+    """Begin the store, or go on with it: writes store.json and clears away what a killed process left behind. Returns
+    warnings. Raises StoreError for a folder that holds other pairs than the plan's.
+    """
+    path = folder / "store.json"
+    warnings = []
+    if path.exists():
+        there = read_plan(folder)
+        stated, wanted = there["plan"], json.loads(json.dumps(plan.as_dict()))
+        for name in wanted:
+            if name == "sources":  # the same pictures may lie elsewhere now
+                same = [Path(place).name for place in stated[name]] == [Path(place).name for place in wanted[name]]
+            else:
+                same = stated[name] == wanted[name]
+            if not same:
+                said, asked = (
+                    value["name"] if name == "recipe" and stated[name]["name"] != wanted[name]["name"] else value
+                    for value in (stated[name], wanted[name])
+                )
+                raise StoreError(f"{folder}: was begun with {name} {said}, now {asked}; choose another folder")
+        if there["pairs"] > pairs:
+            raise StoreError(f"{folder}: was begun for {there['pairs']} pairs, now {pairs}; it only grows")
+        if there["version"] != __version__:
+            warnings.append(
+                f"{folder}: was begun with isp {there['version']}, this is {__version__}: pairs may differ in kind"
+            )
+    elif any(folder.glob("shard-*.h5")):
+        raise StoreError(f"{folder}: holds shards but no store.json; choose another folder")
+    content = {"format": FORMAT, "version": __version__, "pairs": pairs, "plan": plan.as_dict()}
+    with whole_file(path, overwrite=True) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    for left in folder.glob(".s*"):  # temporaries of store.json and of shards
+        left.unlink()
+    return warnings
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """What store.json says: format, version, pairs, plan."""
+    path = folder / "store.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise StoreError(f"{path}: has format {content['format']}; this version reads format {FORMAT}")
+        Plan.from_dict(content["plan"])
+        if not isinstance(content["pairs"], int) or not isinstance(content["version"], str):
+            raise KeyError("pairs, version")
+    except StoreError:
+        raise
+    except FileNotFoundError as error:
+        raise StoreError(f"{folder}: is no pair store; it has no store.json") from error
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: is damaged ({' '.join(str(error).split())})") from error
+    return dict(content)
+
+
+def shards(pairs: int, per_shard: int) -> list[range]:
+    """The indices of each shard."""
+    return [range(first, min(first + per_shard, pairs)) for first in range(0, pairs, per_shard)]
+
+
+def missing(folder: Path, pairs: int, per_shard: int) -> tuple[list[tuple[int, range]], list[str]]:
+    """The shards that have yet to be made, and a line for each that is there but cannot be used."""
+    todo, complaints = [], []
+    for number, indices in enumerate(shards(pairs, per_shard)):
+        path = shard_path(folder, number)
+        if path.exists():
+            try:
+                with h5py.File(path, "r") as file:
+                    held = file["index"][()].tolist()
+            except (OSError, KeyError, RuntimeError) as error:
+                complaints.append(f"{path}: cannot be read ({_one_line(error)})")
+            else:
+                if held == list(indices):
+                    continue
+                if held != list(indices)[: len(held)]:  # else: the store has grown since
+                    complaints.append(f"{path}: holds other pairs than {indices.start} to {indices.stop - 1}")
+        todo.append((number, indices))
+    return todo, complaints
+
+
+@lru_cache(maxsize=1)
+def _opened(key: str) -> tuple[Plan, Source, CameraChoice]:
+    plan = Plan.from_dict(json.loads(key))
+    return plan, plan.open_source(), CameraChoice(plan.camera, plan.noise)
+
+
+def write_shard(folder: str, plan: Mapping[str, Any], number: int, first: int, stop: int) -> int:
+    """Make one shard, pairs first to stop - 1, replacing what is there; returns how many pairs it holds.
+
+    plan: Plan.as_dict(). For worker processes: plain arguments, and the source stays open between calls.
+    """
+    the, source, choice = _opened(json.dumps(plan))
+    size = the.size
+    with whole_file(shard_path(Path(folder), number), overwrite=True) as part, h5py.File(part, "w") as file:
+        file.attrs["format"], file.attrs["version"], file.attrs["cfa"] = FORMAT, __version__, "RGGB"
+        count = stop - first
+        options = compression_options(the.compression)
+        noisy = _dataset(file, "noisy", (count, 4, size, size), "u2", options)
+        clean = _dataset(file, "clean", (count, 3, 2 * size, 2 * size), "f2", options)
+        rows = {name: np.zeros((count, *shape), kind) for name, (shape, kind) in ROWS.items()}
+        records, checksums = [], np.zeros(count, "u4")
+        for row, index in enumerate(range(first, stop)):
+            pair = make_pair(source, the.recipe, choice, seed=the.seed, index=index, size=size, isos=the.isos)
+            counts, target = _stored(pair)
+            noisy[row], clean[row] = counts, target
+            record = json.dumps(pair.records[0])
+            values = _values(pair, record)
+            for name, value in values.items():
+                rows[name][row] = value
+            records.append(record)
+            checksums[row] = checksum(counts, target, {n: v[row] for n, v in rows.items()}, record)
+        for name, column in rows.items():
+            file[name] = column
+        file.create_dataset("record", data=records, dtype=h5py.string_dtype())
+        file["checksum"] = checksums
+    return count
+
+
+def _stored(pair: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """Counts 4 h w, uint16, and clean 3 2h 2w, float16."""
+    return pair.counts()[0].numpy().astype("<u2"), pair.clean[0].half().numpy().astype("<f2")
+
+
+def _values(pair: Pairs, record: str) -> dict[str, Any]:
+    said = json.loads(record)
+    tensors = {name: getattr(pair, name)[0].double().numpy() for name in ROWS if name not in ("index", "seed")}
+    return {"index": said["index"], "seed": said["seed"], **tensors}
+
+
+def checksum(counts: np.ndarray, clean: np.ndarray, values: Mapping[str, Any], record: str) -> int:
+    """CRC-32 of a pair: its two arrays, its numbers in the order of ROWS, its record."""
+    crc = 0
+    for array in (counts, clean):
+        crc = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), crc)
+    for name, (_, kind) in ROWS.items():
+        crc = zlib.crc32(np.asarray(values[name], dtype=kind).tobytes(), crc)
+    return zlib.crc32(record.encode(), crc)
+
+
+def _dataset(
+    file: h5py.File, name: str, shape: tuple[int, ...], kind: str, options: Mapping[str, Any] | None
+) -> h5py.Dataset:
+    if options is None:  # one piece: a pair, and any crop of it, is read at its place
+        return file.create_dataset(name, shape, kind)
+    return file.create_dataset(name, shape, kind, chunks=(1, 1, *shape[2:]), **options)
+
+
+def compression_options(name: str) -> Mapping[str, Any] | None:
+    """What h5py takes for a compression by name; None for none. Raises StoreError for an unknown one."""
+    if name in ("bitshuffle-lz4", "zstd"):
+        try:
+            import hdf5plugin
+        except ImportError as error:
+            raise StoreError(f"compression {name!r} needs the package hdf5plugin; pip install hdf5plugin") from error
+        return dict(hdf5plugin.Bitshuffle() if name == "bitshuffle-lz4" else hdf5plugin.Zstd())
+    known: dict[str, Mapping[str, Any] | None] = {
+        "none": None,
+        "gzip": {"compression": "gzip", "compression_opts": 1, "shuffle": True},
+        "lzf": {"compression": "lzf", "shuffle": True},
+    }
+    if name not in known:
+        raise StoreError(f"compression is {name!r}; expected one of {', '.join(COMPRESSIONS)}")
+    return known[name]
+
+
+def verify_shard(folder: str, number: int, first: int, stop: int) -> list[str]:
+    """A line for everything that is wrong with a shard that should hold pairs first to stop - 1: every byte is read."""
+    path = shard_path(Path(folder), number)
+    if not path.exists():
+        return [f"{path}: is missing (pairs {first} to {stop - 1})"]
+    problems = []
+    try:
+        with _reader(path) as file:
+            if (held := file["index"][()].tolist()) != list(range(first, stop)):
+                return [f"{path}: holds pairs {_span(held)} instead of {first} to {stop - 1}"]
+            columns = {name: file[name][()] for name in ROWS}
+            records, sums = file["record"].asstr()[()], file["checksum"][()]
+            for row, index in enumerate(held):
+                values = {name: column[row] for name, column in columns.items()}
+                if checksum(file["noisy"][row], file["clean"][row], values, records[row]) != sums[row]:
+                    problems.append(f"{path}: pair {index} does not match its checksum")
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        return [f"{path}: cannot be read ({_one_line(error)})"]
+    return problems
+
+
+def _span(held: list[int]) -> str:
+    return f"{held[0]} to {held[-1]} ({len(held)})" if held else "none"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _reader(path: Path) -> h5py.File:
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401 - reading a shard that it compressed needs it, others do without
+    return h5py.File(path, "r")
+
+
+class PairStore(Dataset[dict[str, Any]]):
+    """The pairs of a store, for torch.utils.data.DataLoader with any number of workers.
+
+    store[i] is a dict of tensors, white-balanced and linear: `packed` 4 h w, `sigma` 4 h w (standard deviation of its
+    noise), `target` 3 2h 2w, and what renders it (`gains` 3, `cam_to_output` 3 3, `exposure_ev`), `shot` and `read` (4
+    each, before white balance), `index`. Values are not clipped: where `packed` reaches its plane's gain, the sensor
+    is saturated.
+    crop: side of a random window of the packed side, drawn by PyTorch's default generator; None: the whole pair.
+    Shards that are yet to be made are left out; a damaged one raises StoreError when the store is opened.
+    """
+
+    def __init__(self, folder: str | Path, crop: int | None = None) -> None:
+        self.folder, self.crop = Path(folder), crop
+        content = read_plan(self.folder)
+        self.size: int = content["plan"]["size"]
+        if crop is not None and not 0 < crop <= self.size:
+            raise ValueError(f"a crop of {crop} does not fit pairs of {self.size} (packed)")
+        self._places: list[tuple[Path, int]] = []
+        for number, _ in enumerate(shards(content["pairs"], content["plan"]["per_shard"])):
+            path = shard_path(self.folder, number)
+            if path.exists():
+                try:
+                    with _reader(path) as file:
+                        self._places += [(path, row) for row in range(len(file["index"]))]
+                except (OSError, KeyError, RuntimeError) as error:
+                    raise StoreError(f"{path}: cannot be read ({_one_line(error)}); make_pairs rebuilds it") from error
+        self._files: dict[tuple[int, Path], h5py.File] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _file(self, path: Path) -> h5py.File:
+        key = (os.getpid(), path)  # HDF5 handles do not cross processes
+        if key not in self._files:
+            self._files[key] = _reader(path)
+        return self._files[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}}
+
+    def pair(self, i: int) -> tuple[Pairs, tuple[int, int]]:
+        """Pair i as synthesised, cropped if the store is, and the window's top and left in packed sites."""
+        path, row = self._places[i]
+        file = self._file(path)
+        side = self.crop or self.size
+        top, left = torch.randint(self.size - side + 1, (2,)).tolist()
+        try:
+            counts = file["noisy"][row, :, top : top + side, left : left + side]
+            clean = file["clean"][row, :, 2 * top : 2 * (top + side), 2 * left : 2 * (left + side)]
+            values = {name: torch.from_numpy(np.asarray(file[name][row])[None].copy()) for name in ROWS}
+            record = json.loads(file["record"].asstr()[row])
+        except (OSError, KeyError, RuntimeError) as error:
+            raise StoreError(f"{path}: cannot be read ({_one_line(error)})") from error
+        numbers = {n: values[n].float() for n in ROWS if n not in ("index", "seed")}
+        scale, black = numbers["scale"], numbers["black"]
+        pairs = Pairs(
+            noisy=(torch.from_numpy(counts.astype(np.float32))[None] - black) / scale,
+            clean=torch.from_numpy(clean.astype(np.float32))[None],
+            records=(record,),
+            **numbers,
+        )
+        return pairs, (top, left)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        pairs, _ = self.pair(i)
+        packed, sigma, target = (x[0] for x in pairs.balanced())
+        names = ("gains", "cam_to_output", "exposure_ev", "shot", "read")
+        rest = {name: getattr(pairs, name)[0] for name in names}
+        return {"packed": packed, "sigma": sigma, "target": target, "index": pairs.records[0]["index"], **rest}
