@@ -6,24 +6,36 @@
 First table: CPSNR (dB) on the central 500x500, 8-bit, border of 10 left out, mosaic RGGB of the encoded sRGB values,
 with Gaussian noise of sigma 0, 5, 10 and 15 of 255: what papers report. Second table: PSNR (dB) from end to end on
 whole pictures: sRGB, linear, camera RGB of a real camera, mosaic with the noise of a profile, 14 bits, white balance,
-demosaic, and back to 8-bit sRGB; each method on the linear mosaic and as `demosaic` runs it, under its curve.
+demosaic, and back to 8-bit sRGB; each method on the linear mosaic and as `demosaic` runs it, under its curve. Third
+table: PSNR (dB) of whole pictures, border included, through a DNG file: isp.unprocess, write_dng, then either isp.read
+and the neutral render, or LibRaw's own postprocess of the same file.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import rawpy
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
+from isp.cameras import load_camera
+from isp.options import RenderOptions
+from isp.pipeline import render, unprocess
+from isp.primaries import D65
+from isp.raw import RawImage, read, write_dng
 from isp.raw.cfa import CFA
 from isp.stages.colour import apply_matrix
 from isp.stages.demosaic import LIBRAW, METHODS, demosaic, mosaic
 from isp.stages.encode import decode, encode
+from isp.stages.normalise import denormalise
 from isp.stages.white_balance import undo_white_balance, white_balance
 
 SIGMAS = (0, 5, 10, 15)  # of 255
@@ -72,6 +84,35 @@ def end_to_end(picture: Tensor, method: Demosaic, noise: tuple[float, float] = (
     return cpsnr(encode(apply_matrix(y, np.linalg.inv(to_camera)), "srgb"), picture)
 
 
+def write_frame(picture: Tensor, path: Path, noise: tuple[float, float] = (0.0, 0.0), seed: int = 0) -> None:
+    """A DNG of a simulated Nikon D850 at D65 that saw this picture (1 3 H W, sRGB): 14 bit, RGGB, with NoiseProfile."""
+    camera = replace(
+        load_camera("nikon-d850").metadata(*picture.shape[-2:], white_xy=D65), noise_profile=np.array([noise])
+    )
+    seen = unprocess(picture, camera, RenderOptions(look="neutral"), to="normalise")
+    deviation = (noise[0] * seen.clamp(min=0) + noise[1]).sqrt()
+    seen = seen + deviation * torch.from_numpy(np.random.default_rng(seed).standard_normal(seen.shape, np.float32))
+    counts = denormalise(seen, camera).round().clamp(0, float(camera.white_level[0]))
+    write_dng(path, RawImage(counts[0, 0].numpy().astype(np.uint16), camera), overwrite=True)
+
+
+def psnr_through_file(path: Path, picture: Tensor, method: str) -> float:
+    """PSNR of the 8-bit sRGB picture that `method` makes of the file: a name in METHODS, "auto", or "LibRaw DHT"."""
+    if method.startswith("LibRaw "):
+        with rawpy.imread(str(path)) as raw:
+            pixels = raw.postprocess(
+                demosaic_algorithm=rawpy.DemosaicAlgorithm[method.removeprefix("LibRaw ")],
+                use_camera_wb=True,
+                no_auto_bright=True,
+                adjust_maximum_thr=0.0,
+                gamma=(2.4, 12.92),
+            )
+        developed = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    else:
+        developed = (render(read(path), RenderOptions(look="neutral", demosaic=method)).clamp(0, 1) * 255).round()
+    return float(10 * torch.log10(255**2 / (developed - picture * 255).square().mean()))
+
+
 def as_is(name: str) -> Demosaic:
     """The method itself, on the values as they are."""
     function = (METHODS | LIBRAW)[name].function
@@ -113,7 +154,21 @@ def main() -> None:
             complete[f"{name}, linear"] = [mean(end_to_end, as_is(name), noise) for noise in NOISE]
             if name in METHODS:
                 complete[f"{name}, under the curve"] = [mean(end_to_end, under_curve(name), noise) for noise in NOISE]
-        print(table("end to end, dB", [f"S {shot:g}, O {read:g}" for shot, read in NOISE], complete))
+        columns = [f"S {shot:g}, O {read:g}" for shot, read in NOISE]
+        print(table("end to end, dB", columns, complete), "\n")
+        developers = ["auto", "malvar2004", "menon2007", "LibRaw AHD", "LibRaw AAHD", "LibRaw DHT"]
+        through: dict[str, list[float]] = {name: [] for name in developers}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "frame.dng")
+            for noise in NOISE:
+                figures: dict[str, list[float]] = {name: [] for name in developers}
+                for seed, image in enumerate(tqdm(images, desc=f"through files, S {noise[0]:g}", leave=False)):
+                    write_frame(image, path, noise, seed)
+                    for name in developers:
+                        figures[name].append(psnr_through_file(path, image, name))
+                for name in developers:
+                    through[name].append(float(np.mean(figures[name])))
+        print(table("through a DNG file, dB", columns, through))
 
 
 if __name__ == "__main__":
