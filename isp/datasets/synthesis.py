@@ -330,6 +330,8 @@ def check_isos(choice: CameraChoice, recipe: Recipe, isos: Isos | None) -> list[
 def _draw_step(step: object, rng: np.random.Generator, factor: int) -> dict[str, Any] | None:
     """What one step draws; None where its probability says no. A step always takes as many random numbers."""
     u = rng.random(8)
+    if isinstance(step, Downsample):  # drawn before, by choose_factor: the window's size depends on it
+        return {"factor": factor} if factor > 1 else None
     if u[0] >= getattr(step, "probability", 1.0):
         return None
 
@@ -356,8 +358,6 @@ def _draw_step(step: object, rng: np.random.Generator, factor: int) -> dict[str,
         return {"factors": [within(*step.factor, at) for at in u[1:4]]}
     if isinstance(step, RgbNoise):
         return {"sigma": within(*step.sigma, u[1])}
-    if isinstance(step, Downsample):
-        return {"factor": factor} if factor > 1 else None
     if isinstance(step, Sensor):
         return {"digital_gain": log_within(*step.digital_gain, u[1])}
     if isinstance(step, AmplifyNoise):
@@ -444,7 +444,8 @@ def degrade(clean: Tensor, draws: Sequence[Draw], recipe: Recipe, generator: tor
             variance = variance * factors**2
         elif isinstance(step, RgbNoise):
             added = _column([v["sigma"] ** 2 if v else 0.0 for v in drawn], clean)
-            x = gaussian_noise(x, 0.0, added, generator=generator)
+            white = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+            x = torch.addcmul(x, white, added.sqrt()[..., None, None])
             variance = variance + added
         elif isinstance(step, Downsample):
             factor = next(v for v in drawn if v)["factor"]  # one for the batch
@@ -660,10 +661,10 @@ class PairStream:
                     loaded = number // self.renew
                     pool[loaded % self.pool] = coming.result()
                     coming = reader.submit(load, self.pool + loaded + 1)
-                with torch.no_grad():
-                    yield self._batch(
-                        [pool[i] for i in rng.integers(self.pool, size=self.batch)], number, rng, generator
-                    )
+                chosen = [pool[i] for i in rng.integers(self.pool, size=self.batch)]
+                with torch.no_grad():  # closed before the yield: it would hold for the caller too
+                    pairs = self._batch(chosen, number, rng, generator)
+                yield pairs
 
     def _batch(
         self, samples: Sequence[Sample], number: int, rng: np.random.Generator, generator: torch.Generator

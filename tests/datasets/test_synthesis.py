@@ -217,6 +217,10 @@ def test_downsampling_needs_room():
         for i in range(12)
     }
     assert seen == {2, 3}
+    sometimes = plain(steps=[{"downsample": {"factors": [2], "probability": 0.5}}, "sensor"])
+    for i in range(8):
+        pair = make_pair(Flat(0.5, 200), sometimes, CameraChoice("nikon-d500"), seed=0, index=i, size=32)
+        assert pair.noisy.shape == (1, 4, 32, 32)
 
 
 def test_smoothstep_is_undone():
@@ -253,6 +257,12 @@ class TestStream:
             a, b = next(ahead), next(at_once)
             assert torch.equal(a.noisy, b.noisy)
             assert torch.equal(a.clean, b.clean)
+
+    @pytest.mark.parametrize("prefetch", [0, 2])
+    def test_the_caller_s_gradients_stay_on(self, prefetch):
+        for _, pairs in zip(range(2), self.stream(prefetch=prefetch), strict=False):
+            assert torch.is_grad_enabled()
+            assert not pairs.clean.requires_grad
 
     def test_every_picture_gets_its_turn(self):
         stream, seen = iter(self.stream(prefetch=0)), set()
