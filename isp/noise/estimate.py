@@ -2,15 +2,17 @@
 
 After S. Pyatykh and J. Hesser, "Image Sensor Noise Parameter Estimation by Variance Stabilization and Principal
 Component Analysis" (IEEE TIP 2014): the smallest principal components of patches hold noise even where there is
-texture, for texture has structure. Here in five steps, repeated until the scale of the noise no longer moves:
+texture, for texture has structure. Here, repeated ROUNDS times:
 patches of 8x8 sites are cut into their four planes and each 4x4 piece is taken to its DCT; patches are sorted into
-groups by brightness; in each group the tenth with the least low-frequency energy is kept (those coefficients are
-orthogonal to the ones measured, so that the choice does not favour weak noise); the weakest quarter of the principal
-components of the remaining coefficients, over all four planes together, is measured against the same components of
-white noise cut from the same places; and shot and read are fitted to the groups by robust least squares, where a
-group whose components differ much (texture) counts little and one that stands out upwards counts less. The groups are
-formed once over all planes, whose common structure falls into few components, and once plane by plane, for the
-weakest components of unlike planes would all lie in whichever plane the last round took for too noisy.
+groups by the brightness around them (by their own, the darkest group would be the one of the darkest noise); in each
+group the tenth with the least low-frequency energy is kept (those coefficients are orthogonal to the ones measured, so
+that the choice does not favour weak noise); the weakest quarter of the principal components of the remaining
+coefficients, over all four planes together, is measured against the same components of white noise cut from the same
+places; and shot and read are fitted to the groups by robust least squares, where a group whose components differ much
+(texture) counts little and one that stands out upwards counts less. The groups are formed once over all planes, whose
+common structure falls into few components, and once plane by plane, for the weakest components of unlike planes would
+all lie in whichever plane the last round took for too noisy; groups of one plane that stand far out are texture, and
+left out.
 """
 
 from __future__ import annotations
@@ -21,14 +23,16 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 PATCH = 8  # sites; 4 in each plane
-PATCHES = 250_000  # at most: more do not sharpen the estimate, only slow it
+PATCHES = 150_000  # at most: more do not sharpen the estimate, only slow it
 KEPT = 0.1  # of a group: the smoothest patches ...
 KEPT_AT_LEAST = 600  # ... but enough of them for 40 components
 COMPONENTS = 0.25  # the weakest, of all
 GROUPS = (0, 0.004, 0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)  # quantiles
 ROUNDS = 5
+TEXTURED = 1.25  # energy of a group of one plane, over the last round's law, from which it is left out
 MISFIT = 0.02  # relative scatter of a group about the law, beyond chance
 TOO_EVEN = "the frame is too even to tell shot from read noise; estimate_noise needs bright and dark parts"
 # DCT coefficients (u, v) of a 4x4 piece, by u + v: 0 is its mean, 1 and 2 choose smooth patches, the rest is measured
@@ -59,11 +63,18 @@ def estimate_noise(mosaic: Tensor, *, shared: bool = True, white: float = 1.0) -
             step += 2
         pieces = _dct_pieces(frame, step)
         reference = torch.randn(frame.shape, generator=torch.Generator().manual_seed(0)).to(frame)
-        reference = _dct_pieces(reference, step)
+        low, high = ((ORDER >= 1) & (ORDER <= 2)).to(frame.device), (ORDER >= 3).to(frame.device)
+        patches = _Patches(
+            level=pieces[..., 0] / 4,
+            around=_rings(frame, step),
+            smoothness=pieces[..., low].square().sum(-1),
+            measured=pieces[..., high],
+            white_noise=_dct_pieces(reference, step)[..., high],
+        )
         if shared:
-            results.append(_fit(pieces, reference, limits).expand(4, 2))
+            results.append(_fit(patches, limits).expand(4, 2))
         else:
-            results.append(torch.stack([_fit(pieces[:, [p]], reference[:, [p]], limits) for p in range(4)]))
+            results.append(torch.stack([_fit(patches.plane(p), limits) for p in range(4)]))
     table = torch.stack(results).to(mosaic)  # B 4 2
     return table[..., 0], table[..., 1]
 
@@ -79,6 +90,39 @@ def _dct_pieces(frame: Tensor, step: int) -> Tensor:
     return torch.stack(planes, dim=1)
 
 
+def _rings(frame: Tensor, step: int) -> Tensor:
+    """N 4: the mean around every patch, in the planes of a frame H W, the patch itself left out."""
+    planes = torch.stack(
+        [frame[y::2, x::2][: frame.shape[0] // 2, : frame.shape[1] // 2] for y in (0, 1) for x in (0, 1)]
+    )
+    both = torch.stack([planes, torch.ones_like(planes)])  # values and, for the borders, their number
+    inner = functional.avg_pool2d(both, 4, step // 2) * 16
+    outer = functional.avg_pool2d(both, 12, step // 2, padding=4) * 144
+    sums = (outer - inner).flatten(2)
+    return (sums[0] / sums[1]).T
+
+
+@dataclass(frozen=True)
+class _Patches:
+    """Patches of a frame, in P of its planes, and of white noise at the same places."""
+
+    level: Tensor  # N P, mean
+    around: Tensor  # N P, mean of the ring of 12x12 sites of the plane around the 4x4 of the patch
+    smoothness: Tensor  # N P, energy of the low-frequency coefficients
+    measured: Tensor  # N P 10, the other coefficients
+    white_noise: Tensor  # N P 10, those of white noise of variance 1
+
+    def plane(self, p: int) -> _Patches:
+        one = slice(p, p + 1)
+        return _Patches(
+            level=self.level[:, one],
+            around=self.around[:, one],
+            smoothness=self.smoothness[:, one],
+            measured=self.measured[:, one].clone(),
+            white_noise=self.white_noise[:, one].clone(),
+        )
+
+
 @dataclass(frozen=True)
 class _Group:
     """What one brightness group says: A p = b in the least-squares sense for p = (shot, read)."""
@@ -90,13 +134,15 @@ class _Group:
     weight: float  # one over the variance expected of it
 
 
-def _fit(pieces: Tensor, reference: Tensor, limits: tuple[float, float]) -> Tensor:
-    """(shot, read), 2, float64, from the DCT pieces N P 16 of a frame and of white noise."""
-    planes = pieces.shape[1]
-    views = [list(range(planes))] + [[p] for p in range(planes) if planes > 1]
+def _fit(patches: _Patches, limits: tuple[float, float]) -> Tensor:
+    """(shot, read), 2, float64."""
+    planes = patches.level.shape[1]
+    alone = [patches.plane(p) for p in range(planes)] if planes > 1 else []
     law: Tensor | None = None
     for _ in range(ROUNDS):
-        groups = [g for view in views for g in _groups(pieces[:, view], reference[:, view], limits, law)]
+        groups = _groups(patches, limits, law)
+        if law is not None:
+            groups += [g for one in alone for g in _groups(one, limits, law) if g.measured < TEXTURED]
         if len(groups) < 3:
             raise ValueError("estimate_noise found too little of the frame between black and white to measure noise in")
         law = _robust_line(groups)
@@ -107,21 +153,19 @@ def _fit(pieces: Tensor, reference: Tensor, limits: tuple[float, float]) -> Tens
     return law
 
 
-def _groups(pieces: Tensor, reference: Tensor, limits: tuple[float, float], law: Tensor | None) -> list[_Group]:
+def _groups(patches: _Patches, limits: tuple[float, float], law: Tensor | None) -> list[_Group]:
     """What the patches say, by brightness, under the law of the last round."""
-    high = (ORDER >= 3).to(pieces.device)
-    low = ((ORDER >= 1) & (ORDER <= 2)).to(pieces.device)
-    level = pieces[..., 0] / 4  # N P
+    level = patches.level
     if law is None:
         variance = torch.ones_like(level)
         usable = level.amax(1) < 0.85 * limits[1]
     else:
-        variance = law[0] * level.clamp(min=0) + law[1]
+        variance = law[0].to(level) * level.clamp(min=0) + law[1].to(level)
         reach = 4 * variance.sqrt()
         usable = ((level + reach).amax(1) < limits[1]) & ((level - reach).amin(1) > limits[0])
     index = usable.nonzero().flatten()
-    index = index[level[index].mean(1).argsort()]
-    texture = ((pieces[..., low] ** 2).sum(-1) / variance).sum(1)
+    index = index[patches.around[index].mean(1).argsort()]
+    texture = (patches.smoothness / variance).sum(1)
     groups = []
     for start, end in pairwise(GROUPS):
         group = index[int(start * len(index)) : int(end * len(index))]
@@ -129,7 +173,7 @@ def _groups(pieces: Tensor, reference: Tensor, limits: tuple[float, float], law:
             continue
         kept = group[texture[group].argsort()[: max(int(KEPT * len(group)), KEPT_AT_LEAST)]]
         groups.append(
-            _measure(pieces[kept][..., high], reference[kept][..., high], level[kept], variance[kept], law is None)
+            _measure(patches.measured[kept], patches.white_noise[kept], level[kept], variance[kept], law is None)
         )
     return groups
 
@@ -150,7 +194,7 @@ def _measure(measured: Tensor, white_noise: Tensor, level: Tensor, variance: Ten
     # the smallest eigenvalues of a finite sample are too small; those of white noise tell by how much
     energy = (x @ weakest).square().mean(1) / expected[:count].mean()  # n
     share = weakest.square().reshape(planes, size, count).sum(1).mean(1)  # of each plane; sum 1
-    shot_part = (share * level.clamp(min=0) / variance).sum(1)
+    shot_part = (share * level / variance).sum(1)
     read_part = (share / variance).sum(1)
     unit = energy.mean() if free_scale else energy.new_ones(())
     regressors = torch.stack([shot_part, read_part], dim=1).double() / unit  # n 2
