@@ -9,9 +9,9 @@ process: isp.datasets.synthesis.make_pair(seed, i).
 
 Datasets of a shard with N pairs: `noisy` N 4 h w, uint16: the packed RGGB mosaic's counts, exact, as they were
 quantised; `clean` N 3 2h 2w, float16, sensor-linear camera RGB: 11 bits of each value, which in the shadows, where the
-noise is small, is finer than uint16 would be, and at white 40 times finer than the noise of ISO 800; `index`, `seed`,
-`shot` N 4, `read` N 4, `gains` N 3, `cam_to_output` N 3 3, `exposure_ev`, `scale`, `black`; `record`: every parameter
-as JSON; `checksum`: CRC-32 of all of a pair. Uncompressed unless asked: noisy data hardly shrinks.
+noise is small, is finer than uint16 would be, and at white 90 times finer than a phone's noise at ISO 800; `index`,
+`seed`, `shot` N 4, `read` N 4, `gains` N 3, `cam_to_output` N 3 3, `exposure_ev`, `scale`, `black`; `record`: every
+parameter as JSON; `checksum`: CRC-32 of all of a pair. Uncompressed unless asked: noisy data hardly shrinks.
 """
 
 from __future__ import annotations
