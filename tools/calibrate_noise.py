@@ -12,8 +12,8 @@ estimates.
 
 Written are OUT.yaml, a noise profile for isp.noise.load_profile; OUT.json, every figure with its 95 % interval and the
 DNG NoiseProfile (S, O of red, green, blue) of each ISO; and OUT.png, the photon-transfer plot. Intervals are analytic:
-the scatter of the sites, and the misfit of the straight line. Dark frames enter the line only where their variance is
-above 0.5 DN^2: below that, rounding to whole DN does not act as noise of 1/12.
+the scatter of the sites, and the misfit of the straight line. Dark frames, and the darkest parts of others, enter the
+line only where their variance is above 0.5 DN^2: below that, rounding to whole DN does not act as noise of 1/12.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from isp.noise.profile import NoiseProfile
     from isp.raw import RawImage, RawMetadata
 
-DITHERED = 0.5  # DN^2: from this variance on, rounding adds 1/12 wherever the mean lies, to 1e-4
 SITES = ("top left", "top right", "bottom left", "bottom right")
 
 
@@ -195,8 +194,7 @@ def calibrate_iso(iso: float, bursts: Bursts, darks: Bursts, meta: RawMetadata, 
             statistics = c.burst_statistics(frames, white)
             dark = c.dark_groups(statistics)
             result.dark |= {"variance_per_site": dark.variance.tolist(), "rows": c.row_statistics(statistics)}
-            if dark.variance.min() >= DITHERED:
-                groups.append(dark)
+            groups.append(dark)
     lone = [paths[0] for paths in bursts.values() if len(paths) == 1]
     still = {time: paths for time, paths in bursts.items() if len(paths) > 1}
     if not still:
@@ -353,8 +351,6 @@ def describe(results: list[IsoResult], profile: NoiseProfile, meta: RawMetadata)
         if "variance_per_site" in result.dark:
             variances = ", ".join(f"{v:.3f}" for v in result.dark["variance_per_site"])
             lines.append(f"  dark variance   {variances} DN^2 over time (rounding included)")
-            if min(result.dark["variance_per_site"]) < DITHERED:
-                lines.append("                  too small for rounding to act as noise: not used in the line")
         if result.transfer is None:
             assert result.estimate is not None
             k, read = result.estimate

@@ -20,6 +20,7 @@ from scipy.ndimage import uniform_filter
 
 GROUPS = 48  # of brightness, per plane and burst
 SITES = 200  # a group with fewer is left out
+DITHERED = 0.5  # DN^2: from this variance on, rounding to whole DN adds 1/12 wherever the mean lies, to 1 part in 1000
 AGREE = 0.05  # planes whose K differ by less, or by less than 3 standard errors, share one amplifier
 NORMAL_95 = 1.96
 
@@ -212,24 +213,32 @@ def join(groups: Sequence[Groups]) -> Groups:
 
 
 def fit_transfer(groups: Groups) -> Transfer:
-    """K and read variance, plane by plane and for all planes together. Raises ValueError where the frames hold too few
-    levels of brightness."""
+    """K and read variance, plane by plane and for all planes together.
+
+    Groups under DITHERED are left out: there, rounding does not act as noise of 1/12. Raises ValueError where too few
+    levels of brightness are left.
+    """
+    groups = _select(groups, groups.variance >= DITHERED)
     if len(groups.signal) < 3 or np.ptp(groups.signal) <= 0:
         raise ValueError(
-            "the frames hold fewer than 3 levels of brightness; K needs a scene, or flat frames, of several"
+            "the frames hold fewer than 3 levels of brightness with more than 0.5 DN^2 of noise; K needs a scene, or "
+            "flat frames, of several"
         )
     shared = _fit_line(groups)
     planes = []
     for plane in range(4):
-        mine = groups.plane == plane
-        part = Groups(*(getattr(groups, name)[mine] for name in Groups.__dataclass_fields__))
-        planes.append(_fit_line(part) if mine.sum() >= 3 else shared)
+        part = _select(groups, groups.plane == plane)
+        planes.append(_fit_line(part) if len(part.signal) >= 3 else shared)
 
     def close(mine: Interval, common: Interval) -> bool:
         return abs(mine.value - common.value) <= max(AGREE * common.value, 3 * mine.error)
 
     agree = all(close(line.gain, shared.gain) for line in planes)
     return Transfer(groups, tuple(planes), shared, agree)
+
+
+def _select(groups: Groups, which: np.ndarray) -> Groups:
+    return Groups(*(getattr(groups, name)[which] for name in Groups.__dataclass_fields__))
 
 
 def _fit_line(groups: Groups) -> Line:
