@@ -80,18 +80,26 @@ def _refuse_existing(job: Job) -> None:
         return
     paths = [job.target, *([record_path(job.target)] if job.record else [])]
     if job.dump_stages is not None:
-        paths += job.dump_stages.glob(f"{glob.escape(job.source.stem)}.[0-9][0-9]-*.exr")
+        paths += _dumped(job.dump_stages, job.source.stem)
     for path in paths:
         if path.exists():
             raise FileExistsError(f"{path} exists; -Y overwrites it")
 
 
+def _dumped(folder: Path, stem: str) -> list[Path]:
+    """The stages of an earlier render of this name."""
+    return sorted(folder.glob(f"{glob.escape(stem)}.[0-9][0-9]-*.exr"))
+
+
 class _Dump:
-    """Writes each stage's result, as it is, to `folder/stem.03-demosaic.exr`: a mosaic as one channel."""
+    """Writes each stage's result, as it is, to `folder/stem.03-demosaic.exr`: a mosaic as one channel. Overwriting
+    removes all stages of an earlier render: with other options it may have had others."""
 
     def __init__(self, folder: Path, stem: str, overwrite: bool) -> None:
         self.folder, self.stem, self.overwrite, self.number = folder, stem, overwrite, 0
         folder.mkdir(parents=True, exist_ok=True)
+        for path in _dumped(folder, stem) if overwrite else ():
+            path.unlink()
 
     def __call__(self, name: str, x: Tensor) -> None:
         self.number += 1

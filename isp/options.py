@@ -10,6 +10,8 @@ LOOKS = ("neutral", "standard")
 WHITE_BALANCES = ("as-shot", "daylight", "grey-world", "shades-of-grey", "grey-edge", "white-patch")
 HIGHLIGHTS = ("auto", "clip", "reconstruct", "none")
 SPACES = ("srgb", "display-p3", "rec2020", "prophoto", "camera")
+MOST_UNEVEN = 1000.0  # the largest white-balance gain over the smallest; no light asks for more than some ten
+LARGEST_TINT = 300.0  # 0.1 in CIE 1960 u, v from the Planckian locus, where whites end
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,12 @@ class RenderOptions:
             if len(gains) != 3 or not all(0 < gain < inf for gain in gains):
                 expected = ", ".join(WHITE_BALANCES)
                 raise ValueError(f"wb is {self.wb!r}; expected one of {expected}, or three positive gains as 2.1,1,1.6")
+            if max(gains) > MOST_UNEVEN * min(gains):
+                raise ValueError(f"wb is {self.wb!r}; expected gains within a factor of {MOST_UNEVEN:g} of each other")
         if self.temperature is not None and not 1500 <= self.temperature <= 50000:
             raise ValueError(f"temperature is {self.temperature}; expected 1500 to 50000 kelvin")
+        if not -LARGEST_TINT <= self.tint <= LARGEST_TINT:
+            raise ValueError(f"tint is {self.tint}; expected -{LARGEST_TINT:g} to {LARGEST_TINT:g}")
         if not -20 <= self.exposure <= 20:
             raise ValueError(f"exposure is {self.exposure}; expected stops between -20 and 20")
 

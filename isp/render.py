@@ -132,6 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             jobs = _jobs(arguments)
+        except OSError as error:  # a name that is too long, a folder that may not be read
+            parser.error(f"{error.strerror}: {error.filename}")
         except ValueError as error:
             parser.error(" ".join(str(error).split()))
         return _print_options(jobs) if arguments.dump_config else _render(jobs, arguments.workers, arguments.debug)

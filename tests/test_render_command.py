@@ -203,6 +203,10 @@ def test_warnings_are_one_line_with_the_name(tmp_path: Path, capsys: pytest.Capt
         (["a.dng", "--demosaic", "libraw:BEST"], "libraw:AHD, "),
         (["a.dng", "--exposure", "99"], "exposure is 99.0; expected stops between -20 and 20"),
         (["a.dng", "--temperature", "10"], "temperature is 10.0; expected 1500 to 50000 kelvin"),
+        (["a.dng", "--temperature", "5000", "--tint", "nan"], "tint is nan; expected -300 to 300"),
+        (["a.dng", "--wb", "1e300,1,1"], "expected gains within a factor of 1000 of each other"),
+        (["a.dng", "x" * 5000], "File name too long: xxx"),
+        (["a.dng", "-o", "x" * 5000 + ".png"], "File name too long: xxx"),
         (["a.dng", "-b", "12"], "(choose from "),
         (["a.dng", "-b", "32"], "a.png: .png holds 8 or 16 bits per sample, not 32"),
         (["a.dng", "-o", "a.gif"], "'.gif' is no output format; known: .png"),
@@ -332,7 +336,10 @@ def test_stages_are_dumped_as_they_are(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(arguments) == 1
     assert "exists; -Y overwrites it" in capsys.readouterr().err
     assert not (tmp_path / "a.png").exists()
+    assert main([str(source), "--look", "standard", *arguments[3:], "-Y"]) == 0
+    assert len(files(tmp_path / "stages")) > len(names)
     assert main([*arguments, "-Y"]) == 0
+    assert sorted(files(tmp_path / "stages")) == names, "no stage of the other look is left"
 
 
 @pytest.mark.parametrize("arguments", [[], pytest.param(["--workers", "2"], marks=pytest.mark.slow)])
