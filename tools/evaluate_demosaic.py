@@ -85,10 +85,12 @@ def end_to_end(picture: Tensor, method: Demosaic, noise: tuple[float, float] = (
 
 
 def write_frame(picture: Tensor, path: Path, noise: tuple[float, float] = (0.0, 0.0), seed: int = 0) -> None:
-    """A DNG of a simulated Nikon D850 at D65 that saw this picture (1 3 H W, sRGB): 14 bit, RGGB, with NoiseProfile."""
-    camera = replace(
-        load_camera("nikon-d850").metadata(*picture.shape[-2:], white_xy=D65), noise_profile=np.array([noise])
-    )
+    """A DNG of a simulated Nikon D850 at D65 that saw this picture (1 3 H W, sRGB): 14 bit, RGGB, with NoiseProfile.
+
+    Without its ForwardMatrix, which LibRaw ignores: so that both developers mean the same colours.
+    """
+    profile = load_camera("nikon-d850").metadata(*picture.shape[-2:], white_xy=D65)
+    camera = replace(profile, forward_matrix1=None, forward_matrix2=None, noise_profile=np.array([noise]))
     seen = unprocess(picture, camera, RenderOptions(look="neutral"), to="normalise")
     deviation = (noise[0] * seen.clamp(min=0) + noise[1]).sqrt()
     seen = seen + deviation * torch.from_numpy(np.random.default_rng(seed).standard_normal(seen.shape, np.float32))
