@@ -24,6 +24,7 @@ MOST_OPCODE_BYTES = 1 << 28
 MOST_TABLE_NUMBERS = 1 << 22  # of a hue, saturation and value table: 1.4 million entries, where 90 x 30 x 1 is usual
 OTHER_ILLUMINANT = 255  # EXIF LightSource: IlluminantData tells which
 LARGEST_EXPOSURE = 32.0  # stops of BaselineExposure; what lies beyond is no statement about a picture
+MOST_UNEVEN = 1000.0  # the largest entry of a neutral over the smallest; no light makes it more than some ten
 LARGEST_CONDITION = 1e6  # of a matrix that is to be inverted; those of cameras have less than 100
 NOT_RENDERED = (52525, 52544, 52543)  # profile tags that change the picture and that no stage renders
 
@@ -244,7 +245,7 @@ def _take_colour(fields: Fields, main: Ifd, raw: Ifd) -> None:
         if signatures.values.get("camera") == signatures.values.get("profile"):
             fields.take(f"camera_calibration{c.number}", c.camera_calibration, ifds, _matrix)
     fields.take("analog_balance", 50727, ifds, partial(positive, least=3))
-    fields.take("as_shot_neutral", 50728, ifds, partial(positive, least=3))
+    fields.take("as_shot_neutral", 50728, ifds, _neutral)
     fields.take("as_shot_white_xy", 50729, ifds, _white_xy)
 
 
@@ -253,6 +254,14 @@ def _matrix(ifd: Ifd, code: int) -> np.ndarray:
     if not np.linalg.cond(matrix) < LARGEST_CONDITION:
         raise RawFileError(f"{ifd.origin(code)} has no inverse")
     return matrix
+
+
+def _neutral(ifd: Ifd, code: int) -> np.ndarray:
+    neutral = positive(ifd, code, 3)
+    if neutral.max() > MOST_UNEVEN * neutral.min():
+        numbers = ", ".join(f"{value:g}" for value in neutral)
+        raise RawFileError(f"{ifd.origin(code)} is {numbers}, the colour of no light")
+    return neutral
 
 
 def _white_xy(ifd: Ifd, code: int) -> tuple[float, float]:

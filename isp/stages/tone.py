@@ -18,6 +18,7 @@ GAIN = 1.75
 CONTRAST = 1.16
 TOE = 0.004
 SHOULDER = 3.0
+LARGEST = 1e12  # of u, whose power would overflow float32 and turn white to black; there the curve is 1 long since
 
 
 def filmic(x: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ def tone_holding_hue(x: Tensor, curve: Curve) -> Tensor:
 
 
 def _filmic(x: Tensor) -> Tensor:
-    u = GAIN * ((x.abs() + TOE) ** CONTRAST - TOE**CONTRAST)
+    u = (GAIN * ((x.abs() + TOE) ** CONTRAST - TOE**CONTRAST)).clamp(max=LARGEST)
     return x.sign() * u / (1 + u**SHOULDER) ** (1 / SHOULDER)
 
 

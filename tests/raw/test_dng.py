@@ -547,6 +547,7 @@ IGNORED = {
     "BaselineExposure": {"extratags": [(50730, 10, 1, (0, 0))]},
     "Orientation": {"orientation": 9},
     "AsShotNeutral": {"as_shot_neutral": (0.5, 0.0, 0.5)},
+    "50728 AsShotNeutral is 1, 1e-06, 1": {"as_shot_neutral": (1.0, 1e-6, 1.0)},
     "AnalogBalance": {"analog_balance": (0.5, 0.0, 0.5)},
     "ForwardMatrix1": {"forward_matrix1": np.zeros(9)},
     "DefaultCrop": {"default_crop_origin": (10, 10), "default_crop_size": (54, 37)},

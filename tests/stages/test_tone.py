@@ -36,6 +36,10 @@ def test_filmic_by_hand() -> None:
     assert by_hand(8.0) > 0.9999
 
 
+def test_filmic_is_white_however_bright() -> None:
+    assert filmic(grey([1e12, 1e30, 3e38]).float()).tolist() == grey([1.0, 1.0, 1.0]).tolist()
+
+
 def test_filmic_rises_and_stays_below_one() -> None:
     y = filmic(grey(np.linspace(-0.5, 30, 5001).tolist()))[0, 0, 0]
     assert (y.diff() > 0).all()
