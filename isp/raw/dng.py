@@ -3,6 +3,7 @@ Specification" 1.7.1; numbers of chapters and names of tags are its own."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 
@@ -292,7 +293,9 @@ def _illuminant_xy(ifd: Ifd, code: int) -> tuple[float, float]:
 
 def _spectrum_xy(wavelengths: np.ndarray, power: np.ndarray) -> tuple[float, float]:
     """Chromaticity of a spectral power distribution for the CIE 1931 2 degree observer; wavelengths in nm."""
-    import colour
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no Matplotlib, which nothing here needs
+        import colour
 
     cmfs = colour.MSDS_CMFS["CIE 1931 2 Degree Standard Observer"]
     spectrum = np.interp(cmfs.wavelengths, wavelengths, power, left=0.0, right=0.0)
