@@ -29,7 +29,7 @@ def test_every_public_name_resolves() -> None:
 
 
 def test_nothing_but_isp_is_installed() -> None:
-    # A wheel has a RECORD; the isp.egg-info that `pip install .` leaves in the checkout, which pytest finds first, has not
+    # A wheel has a RECORD; isp.egg-info, which `pip install .` leaves in the checkout and pytest finds first, has not
     files = next((d.files for d in metadata.distributions(name="isp") if d.read_text("RECORD")), None)
     if not files or not any(str(f).startswith("isp/") for f in files):
         pytest.skip("isp is not installed as a wheel here (running from the checkout)")
