@@ -75,6 +75,7 @@ from isp.tiling import tiled
 
 PATTERN = CFA("RGGB")  # of every pair, whatever the camera's: the clean side has all three channels
 PLANES = (0, 1, 1, 2)  # channel of each plane of a packed mosaic
+LIGHTS = 64  # cameras that a PairStream keeps ready
 TILE = 264  # side of the tiles that are unprocessed at once: their temporaries stay in the cache
 
 
@@ -199,6 +200,47 @@ def _levels_of(camera: Camera) -> tuple[float, float]:
     return float(camera.frame.white_level.mean()) - black, black
 
 
+def pair_seed(seed: int, index: int) -> int:
+    """The 63-bit seed of one pair, from the master seed and its index."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+# The render whose inverse a tone stands for; smoothstep is undone before it.
+OPTIONS = {
+    "gamma": RenderOptions(look="neutral"),
+    "smoothstep": RenderOptions(look="neutral"),
+    "filmic": RenderOptions(look="standard"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Light:
+    """A camera under a light, and what renders its frames: what unprocessing needs."""
+
+    camera: Camera
+    meta: RawMetadata
+    parameters: RenderParameters
+    is_camera_rgb: bool = False  # the camera is that of a clean raw
+
+
+def draw_light(recipe: Recipe, choice: CameraChoice, rng: np.random.Generator) -> Light:
+    """A camera, and a white balance around its own."""
+    options = OPTIONS[recipe.tone]
+    camera = choice.draw(recipe, rng)
+    jitter = 1 + recipe.white_balance * rng.uniform(-1, 1, 2)
+    meta = camera.metadata(2, 2, cfa=PATTERN)
+    if recipe.white_balance:
+        own = resolve(meta, options).neutral if meta.as_shot_neutral is None else meta.as_shot_neutral
+        meta = camera.metadata(2, 2, cfa=PATTERN, neutral=own / np.array([jitter[0], 1.0, jitter[1]]))
+    return Light(camera, meta, resolve(meta, options))
+
+
+def own_light(recipe: Recipe, sample: Sample) -> Light:
+    """The camera and the light that a clean raw was taken with."""
+    assert sample.meta is not None
+    return Light(Camera(sample.name, sample.meta), sample.meta, resolve(sample.meta, OPTIONS[recipe.tone]), True)
+
+
 @dataclass(frozen=True, eq=False)
 class Draw:
     """All that is random about one pair but the noise itself."""
@@ -207,11 +249,7 @@ class Draw:
     seed: int
     source: str
     window: tuple[int, int]  # top and left in the source's picture
-    is_camera_rgb: bool  # the source is a clean raw
-    camera: str
-    licence: str | None
-    parameters: RenderParameters
-    meta: RawMetadata
+    light: Light
     exposure_ev: float
     iso: float | None
     profile: str
@@ -222,20 +260,20 @@ class Draw:
     steps: tuple[dict[str, Any] | None, ...]  # what each step of the recipe drew; None: not applied
     eld: EldParameters | None
 
+    @property
+    def parameters(self) -> RenderParameters:
+        return self.light.parameters
+
     @cached_property
     def cam_to_output(self) -> np.ndarray:
+        """3x3, white-balanced camera RGB to linear sRGB."""
         return self.parameters.prophoto_to_output @ self.parameters.cam_to_prophoto
-
-
-def pair_seed(seed: int, index: int) -> int:
-    """The 63-bit seed of one pair, from the master seed and its index."""
-    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def draw_pair(
     recipe: Recipe,
     choice: CameraChoice,
-    clean_meta: RawMetadata | None,
+    light: Light,
     rng: np.random.Generator,
     *,
     index: int,
@@ -245,22 +283,13 @@ def draw_pair(
     factor: int,
     isos: Isos | None = None,
 ) -> Draw:
-    """Everything that is random about a pair, from the generator's next numbers.
+    """Everything else that is random about a pair, from the generator's next numbers.
 
-    clean_meta: of a source that is a camera's own frame, which then is the camera. factor: of Downsample. isos: in
-    place of the recipe's.
+    factor: of Downsample. isos: in place of the recipe's.
     """
-    camera = choice.draw(recipe, rng) if clean_meta is None else Camera(source, clean_meta)
-    jitter = 1 + recipe.white_balance * rng.uniform(-1, 1, 2)
-    meta = camera.metadata(2, 2, cfa=PATTERN) if clean_meta is None else clean_meta
-    options = OPTIONS[recipe.tone]
-    parameters = resolve(meta, options)
-    if recipe.white_balance and clean_meta is None:
-        neutral = parameters.neutral / np.array([jitter[0], 1.0, jitter[1]])
-        meta = camera.metadata(2, 2, cfa=PATTERN, neutral=neutral)
-        parameters = resolve(meta, options)
+    camera = light.camera
     exposure_ev = float(rng.uniform(*recipe.exposure_ev))
-    profile = choice.profile(camera if clean_meta is None else None, recipe, rng)
+    profile = choice.profile(None if light.is_camera_rgb else camera, recipe, rng)
     iso = (isos or recipe.iso).draw(rng) if profile is not None else None
     scale, black = _levels_of(camera)
     if profile is not None and profile.bits and 2**profile.bits - 1 >= profile.scale > 1:
@@ -289,11 +318,7 @@ def draw_pair(
         seed=seed,
         source=source,
         window=window,
-        is_camera_rgb=clean_meta is not None,
-        camera=camera.name,
-        licence=camera.licence,
-        parameters=parameters,
-        meta=meta,
+        light=light,
         exposure_ev=exposure_ev,
         iso=iso,
         profile="upi" if profile is None else profile.name,
@@ -304,13 +329,6 @@ def draw_pair(
         steps=tuple(_draw_step(step, rng, factor) for step in recipe.steps),
         eld=eld,
     )
-
-
-OPTIONS = {
-    "gamma": RenderOptions(look="neutral"),
-    "smoothstep": RenderOptions(look="neutral"),
-    "filmic": RenderOptions(look="standard"),
-}
 
 
 def check_isos(choice: CameraChoice, recipe: Recipe, isos: Isos | None) -> list[str]:
@@ -406,9 +424,11 @@ def cut(picture: Tensor, window: tuple[int, int], side: int) -> Tensor:
 def unprocess_clean(picture: Tensor, recipe: Recipe, draw: Draw) -> Tensor:
     """Sensor-linear camera RGB, exposed as drawn, of a Sample's picture: 1 3 H W in and out."""
     p, brightness = draw.parameters, 2.0**draw.exposure_ev
-    if draw.is_camera_rgb:
+    if draw.light.is_camera_rgb:
         return undo_white_balance(picture, p.gains / brightness)
-    stages = [stage for stage in display_stages(draw.meta, p) if stage.halo is not None]  # none that cuts or turns
+    stages = [
+        stage for stage in display_stages(draw.light.meta, p) if stage.halo is not None
+    ]  # none that cuts or turns
     white = 2.0**-p.exposure_ev  # camera RGB of the picture's white
 
     def through(part: Tensor) -> Tensor:
@@ -551,8 +571,8 @@ def _record(draw: Draw, recipe: Recipe) -> dict[str, Any]:
         "window": list(draw.window),
         "recipe": recipe.name,
         "tone": recipe.tone,
-        "camera": draw.camera,
-        "camera_licence": draw.licence,
+        "camera": draw.light.camera.name,
+        "camera_licence": draw.light.camera.licence,
         "neutral": p.neutral.tolist(),
         "white_xy": [float(value) for value in p.white_xy],
         "cam_to_output": draw.cam_to_output.tolist(),
@@ -594,8 +614,9 @@ def make_pair(
     factor = choose_factor(recipe, min(height, width) // (2 * size), rng)
     side = 2 * size * factor
     window = choose_window(height, width, side, rng)
+    light = draw_light(recipe, choice, rng) if sample.meta is None else own_light(recipe, sample)
     draw = draw_pair(
-        recipe, choice, sample.meta, rng,
+        recipe, choice, light, rng,
         index=index, seed=own_seed, source=sample.name, window=window, factor=factor, isos=isos,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -607,8 +628,9 @@ class PairStream:
     """Batches of pairs without an end, made on the device that trains; the same seed gives the same ones.
 
     A pool of whole pictures lies on the device, one of which is replaced every `renew` batches, read meanwhile in a
-    thread: no step waits for files. Windows are cut from random pictures of the pool, flipped and transposed at random
-    (before they are mosaicked, so that the phase stays). One downsampling factor holds for a batch.
+    thread: no step waits for files. So do LIGHTS cameras under their lights, one of which is drawn anew for each batch.
+    Windows are cut from random pictures of the pool, flipped and transposed at random (before they are mosaicked, so
+    that the phase stays). One downsampling factor holds for a batch.
     prefetch: batches made ahead in a thread of their own; 0: in the caller's, which a GPU prefers.
     """
 
@@ -655,19 +677,26 @@ class PairStream:
 
         with ThreadPoolExecutor(1) as reader:
             pool = list(reader.map(load, range(self.pool)))
+            lights = [draw_light(self.recipe, self.choice, rng) for _ in range(LIGHTS)]
             coming = reader.submit(load, self.pool)
             for number in count():
                 if number % self.renew == self.renew - 1 and self.pool < len(order):
                     loaded = number // self.renew
                     pool[loaded % self.pool] = coming.result()
                     coming = reader.submit(load, self.pool + loaded + 1)
+                lights[number % LIGHTS] = draw_light(self.recipe, self.choice, rng)
                 chosen = [pool[i] for i in rng.integers(self.pool, size=self.batch)]
                 with torch.no_grad():  # closed before the yield: it would hold for the caller too
-                    pairs = self._batch(chosen, number, rng, generator)
+                    pairs = self._batch(chosen, lights, number, rng, generator)
                 yield pairs
 
     def _batch(
-        self, samples: Sequence[Sample], number: int, rng: np.random.Generator, generator: torch.Generator
+        self,
+        samples: Sequence[Sample],
+        lights: Sequence[Light],
+        number: int,
+        rng: np.random.Generator,
+        generator: torch.Generator,
     ) -> Pairs:
         room = min(min(sample.rgb.shape[-2:]) for sample in samples) // (2 * self.size)
         factor = choose_factor(self.recipe, room, rng)
@@ -675,8 +704,9 @@ class PairStream:
         pictures, draws = [], []
         for i, sample in enumerate(samples):
             window = choose_window(sample.rgb.shape[1], sample.rgb.shape[2], side, rng)
+            light = lights[int(rng.integers(len(lights)))] if sample.meta is None else own_light(self.recipe, sample)
             draw = draw_pair(
-                self.recipe, self.choice, sample.meta, rng,
+                self.recipe, self.choice, light, rng,
                 index=number * self.batch + i, seed=int(rng.integers(2**62)), source=sample.name, window=window,
                 factor=factor, isos=self.isos,
             )  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from isp.datasets.recipes import AmplifyNoise, Blur, ChannelScale, Defects, Isos, Recipe, load_recipe, recipe_names
-from isp.datasets.synthesis import CameraChoice, draw_pair
+from isp.datasets.synthesis import CameraChoice, draw_light, draw_pair
 
 MINIMAL = {"name": "mine", "source": "me", "noise": ["imx686"], "steps": [{"sensor": {}}]}
 
@@ -93,8 +93,9 @@ def test_isos():
 @pytest.mark.parametrize("name", ["mialgo", "njust-heavy", "njust-light", "iid-ai", "upi"])
 def test_draws_stay_in_the_recipe_s_ranges_and_reach_their_ends(name):
     recipe, rng, choice = load_recipe(name), np.random.default_rng(1), CameraChoice("nikon-d500")
+    light = draw_light(recipe, choice, rng)
     draws = [
-        draw_pair(recipe, choice, None, rng, index=i, seed=i, source="x", window=(0, 0), factor=1) for i in range(300)
+        draw_pair(recipe, choice, light, rng, index=i, seed=i, source="x", window=(0, 0), factor=1) for i in range(300)
     ]
     exposures = [d.exposure_ev for d in draws]
     low, high = recipe.exposure_ev
