@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from isp.raw.cfa import CFA
-from isp.raw.errors import RawFileError, UnsupportedRawError
+from isp.raw.errors import CutFileError, RawFileError, UnsupportedRawError
 from isp.raw.fields import Fields, positive, take_exif
 from isp.raw.image import RawImage
 from isp.raw.opcodes import Opcode, parse_opcode_list
@@ -155,6 +155,8 @@ def _take_geometry(fields: Fields, main: Ifd, raw: Ifd) -> None:
                 f"{raw.name} has a DefaultCrop of {across:g} x {down:g} from {x:g}, {y:g}, outside the active area of "
                 f"{right - left} x {bottom - top}"
             )
+    except CutFileError:
+        raise
     except RawFileError as error:
         fields.notes.append(f"{error}; it is ignored")
         return
@@ -312,6 +314,8 @@ def _take_exposure(fields: Fields, main: Ifd) -> None:
                 value = float(main.finite(code, 1)[0])
                 if abs(value) > LARGEST_EXPOSURE:
                     raise RawFileError(f"{main.origin(code)} is {value:g} stops")
+            except CutFileError:
+                raise
             except RawFileError as error:
                 fields.notes.append(f"{error}; it is ignored")
                 continue

@@ -7,3 +7,7 @@ class RawFileError(ValueError):
 
 class UnsupportedRawError(RawFileError):
     """A valid raw file of a kind that this library does not render, refused by name."""
+
+
+class CutFileError(RawFileError):
+    """The file ends before what it says it holds: a part of it is missing, so nothing it says can be left out."""

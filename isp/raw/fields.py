@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isp.raw.errors import RawFileError
+from isp.raw.errors import CutFileError, RawFileError
 from isp.raw.metadata import RawMetadata
 from isp.raw.tiff import Ifd
 
@@ -39,14 +39,14 @@ class Fields:
         essential: bool = False,
     ) -> None:
         """Set a field from the tag `code` of the first directory that has it, with read(directory, code), whose None
-        stands for nothing stated. A tag that is wrong raises RawFileError where essential; elsewhere it leaves the
-        default and a note."""
+        stands for nothing stated. A tag that is wrong raises RawFileError where essential, and where the file ends
+        before it; elsewhere it leaves the default and a note."""
         for ifd in ifds:
             if ifd is not None and code in ifd:
                 try:
                     value = read(ifd, code)
                 except RawFileError as error:
-                    if essential:
+                    if essential or isinstance(error, CutFileError):
                         raise
                     self.notes.append(f"{error}; it is ignored")
                     return

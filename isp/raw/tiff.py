@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from isp.raw.errors import RawFileError
+from isp.raw.errors import CutFileError, RawFileError
 
 # TIFF type: NumPy's type without the byte order. Rationals are two numbers, ASCII and UNDEFINED are bytes.
 NUMBERS = {
@@ -66,7 +66,7 @@ class Source:
 
     def check(self, offset: int, count: int, what: str) -> None:
         if offset < 0 or count < 0 or offset + count > self.size:
-            raise RawFileError(
+            raise CutFileError(
                 f"{what} should be {count} bytes at offset {offset}, outside the file, which ends at {self.size}"
             )
 
@@ -76,7 +76,7 @@ class Source:
             self.file.seek(offset)
             data = self.file.read(count)
         if len(data) != count:
-            raise RawFileError(f"{what}: only {len(data)} of {count} bytes could be read")
+            raise CutFileError(f"{what}: only {len(data)} of {count} bytes could be read")
         return data
 
     def read_into(self, offset: int, array: np.ndarray, what: str) -> None:
@@ -202,6 +202,8 @@ def read_exif_ifd(main: Ifd) -> Ifd | None:
     """The EXIF directory that IFD0 points to; None where there is none or it cannot be read."""
     try:
         return _read_ifd(main.source, main.order, main.big, main.integer(34665), "EXIF")
+    except CutFileError:
+        raise
     except RawFileError:
         return None
 

@@ -298,14 +298,17 @@ def test_offset_lists_that_fill_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("base", BASES)
 def test_cut_files(tmp_path: Path, base: str) -> None:
-    """At 40 lengths: no picture with made-up pixels comes of a part of a file."""
+    """At 40 lengths and near the end: no picture of other pixels or other colours comes of a part of a file."""
     path = make_dng(tmp_path / "a.dng", MOSAIC, **TAGS, **BASES[base])
     whole = path.read_bytes()
-    for length in np.unique(np.linspace(0, len(whole) - 1, 40).astype(int)).tolist():
+    meta = isp.raw.read(path).meta
+    lengths = [*np.linspace(0, len(whole) - 1, 40).astype(int), *(len(whole) - np.array([2, 5, 10, 30, 100]))]
+    for length in np.unique(lengths).tolist():
         path.write_bytes(whole[:length])
         result = outcome(path)
         if isinstance(result, isp.raw.RawImage):
             np.testing.assert_array_equal(result.mosaic, MOSAIC, f"cut at {length} of {len(whole)}")
+            assert result.meta == meta
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -350,3 +353,13 @@ def test_noise_after_a_header(tmp_path: Path) -> None:
     for seed in range(100):
         path.write_bytes(b"II*\0\x08\0\0\0" + np.random.default_rng(seed).bytes(2000))
         assert isinstance(outcome(path), RawFileError)
+
+
+def test_the_shipped_sample_cut_by_a_byte(tmp_path: Path) -> None:
+    """Our writer puts a matrix last: without its last byte the file is refused, not rendered in other colours."""
+    sample = Path(__file__).parents[2] / "data" / "samples" / "still_life.dng"
+    cut = tmp_path / "cut.dng"
+    for missing in (1, 10, 100):
+        cut.write_bytes(sample.read_bytes()[:-missing])
+        with pytest.raises(RawFileError, match="outside the file, which ends at"):
+            isp.raw.read(cut)

@@ -42,7 +42,7 @@ def demosaic(x: Tensor, cfa: CFA, method: str, noise: tuple[float, float] | None
     """Camera RGB B 3 H W, linear, from a white-balanced linear mosaic B 1 H W, whose samples it keeps.
 
     method: a name in METHODS, or in LIBRAW ("libraw:AHD"), which works on the linear mosaic as LibRaw does.
-    noise: (shot, read) of the mosaic before white balance, variance = shot * x + read; None: little.
+    noise: (shot, read) of the mosaic before white balance, variance = shot * x + read; None: unknown.
     Values below 0 and above 1 are welcome.
     """
     chosen = _method(method, cfa)
