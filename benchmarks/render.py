@@ -95,7 +95,7 @@ def measure(case: str, path: str, warm_up: str) -> dict[str, float]:
             if kind == "decode":
                 return raw
             picture = render(raw, options)[0]
-            return picture.clamp(0, 1).mul(255).add(0.5).byte().permute(1, 2, 0).contiguous().numpy()
+            return picture.clamp_(0, 1).mul_(255).add_(0.5).byte().permute(1, 2, 0).contiguous().numpy()
 
     call(warm_up)
     start = time.perf_counter()
