@@ -117,8 +117,6 @@ def resolve_options(job: Job) -> tuple[RenderOptions, dict[str, str]]:
         stated = {name: value for name, value in stated.items() if name not in ("temperature", "tint")}
     values = {**stated, **job.given, "linear": depth(job.target, job.bits)[1]}
     options = RenderOptions.from_dict(values, sidecar.name if stated else "options")
-    if options.tint and options.temperature is None:
-        raise ValueError("a tint goes with a temperature, and none is given")
     origins = dict.fromkeys(stated, f"sidecar {sidecar.name}") | dict.fromkeys(job.given, "user")
     return options, {**origins, "linear": f"what {job.target.suffix} holds"}
 

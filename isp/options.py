@@ -42,6 +42,11 @@ class RenderOptions:
     linear: bool = False
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            expected, allowed = _EXPECTED[f.type]
+            value = getattr(self, f.name)
+            if not isinstance(value, allowed) or (isinstance(value, bool) and f.type != "bool"):
+                raise ValueError(f"{f.name} is {value!r}; expected {expected}")
         for name, known in (("look", LOOKS), ("highlights", HIGHLIGHTS), ("space", SPACES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
@@ -59,6 +64,8 @@ class RenderOptions:
             raise ValueError(f"temperature is {self.temperature}; expected 1500 to 50000 kelvin")
         if not -LARGEST_TINT <= self.tint <= LARGEST_TINT:
             raise ValueError(f"tint is {self.tint}; expected -{LARGEST_TINT:g} to {LARGEST_TINT:g}")
+        if self.tint and self.temperature is None:
+            raise ValueError(f"tint is {self.tint}, but it goes with a temperature, and there is none")
         if not -20 <= self.exposure <= 20:
             raise ValueError(f"exposure is {self.exposure}; expected stops between -20 and 20")
 
@@ -73,18 +80,13 @@ class RenderOptions:
         known = [f.name for f in fields(cls)]
         if unknown := sorted(set(values) - set(known)):
             raise ValueError(f"{source}: unknown key {unknown[0]!r}; known keys: {', '.join(known)}")
-        for f in fields(cls):
-            expected, allowed = _EXPECTED[f.type]
-            value = values.get(f.name, f.default)
-            if not isinstance(value, allowed) or (isinstance(value, bool) and f.type != "bool"):
-                raise ValueError(f"{source}: {f.name} is {value!r}; expected {expected}")
         try:
             return cls(**values)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
 
 
-# annotation of a field: what an error says was expected, and the types that a YAML value may have
+# annotation of a field: what an error says was expected, and the types that a value may have
 _EXPECTED: dict[Any, tuple[str, tuple[type, ...]]] = {
     "str": ("a text", (str,)),
     "bool": ("true or false", (bool,)),

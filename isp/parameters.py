@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RenderParameters:
-    """The resolved numbers of one render. Arrays are float64; `origins` names the source of each: tag, default, user
-    or estimated."""
+    """The resolved numbers of one render. Arrays are float64; `origins` names the source of each: a tag, an
+    option, an estimate or a default."""
 
     neutral: np.ndarray  # 3: camera RGB of a neutral, largest 1
     white_xy: tuple[float, float]
@@ -99,23 +99,24 @@ def resolve(meta: RawMetadata, options: RenderOptions, linear: Tensor | None = N
     origins["look_table"] = meta.origins.get("profile_look_table", "default") if standard else "off: neutral or linear"
     origins["tone_curve"] = meta.origins.get("profile_tone_curve", "default") if standard else "off: neutral or linear"
     origins["exposure_ev"] = f"baseline_exposure ({meta.origins.get('baseline_exposure', 'default')})" + (
-        f" + user {options.exposure:+g}" if options.exposure else ""
+        f" + options.exposure {options.exposure:+g}" if options.exposure else ""
     )
-    highlights = options.highlights
+    highlights, origins["highlights"] = options.highlights, "options.highlights"
     if highlights == "auto":
         highlights = "none" if options.linear else "reconstruct" if options.look == "standard" else "clip"
-    default = RenderOptions()
-    for name in ("look", "demosaic", "highlights", "space", "fix_defects", "linear"):
-        origins[name] = "user" if getattr(options, name) != getattr(default, name) else "default"
+        origins["highlights"] = "auto, for the look"
+    for name in ("look", "space", "fix_defects", "linear"):
+        origins[name] = f"options.{name}"
+    origins["prophoto_to_output"] = "options.space"
     noise = None
     if meta.noise_profile is not None:
         noise = (float(meta.noise_profile[:, 0].mean()), float(meta.noise_profile[:, 1].mean()))
         origins["noise"] = meta.origins.get("noise_profile", "given")
-    demosaic = options.demosaic
+    demosaic, origins["demosaic"] = options.demosaic, "options.demosaic"
     if demosaic == "auto":
         from isp.stages.demosaic import default_method
 
-        demosaic = default_method(meta.kind)
+        demosaic, origins["demosaic"] = default_method(meta.kind), "auto, for the sensor"
     return RenderParameters(
         neutral=neutral,
         white_xy=white_xy,
@@ -152,16 +153,17 @@ def _white(
     def from_xy(xy: tuple[float, float], origin: str) -> tuple[np.ndarray, tuple[float, float], str]:
         if has_colour(meta):
             return xy_to_neutral(meta, xy), xy, origin
-        if origin.startswith("user"):
+        if origin.startswith("options"):
+            light = origin.split(".")[-1].removeprefix("wb: ")
             raise ValueError(
-                f"white balance by {origin[6:-1]} needs a ColorMatrix, which the file has not; give gains or a method"
+                f"white balance by {light} needs a ColorMatrix, which the file has not; give gains or a method"
             )
         return np.ones(3), xy, "default: none, the file has neither AsShotNeutral nor ColorMatrix"
 
     if meta.kind == "monochrome":
         return np.ones(3), DAYLIGHT_XY, "monochrome sensor"
     if options.temperature is not None:
-        return from_xy(temperature_tint_to_xy(options.temperature, options.tint), "user (temperature and tint)")
+        return from_xy(temperature_tint_to_xy(options.temperature, options.tint), "options.temperature and tint")
     if options.wb == "as-shot":
         if meta.as_shot_neutral is not None:
             return from_neutral(meta.as_shot_neutral, meta.origins.get("as_shot_neutral", "given"))
@@ -169,11 +171,11 @@ def _white(
             return from_xy(meta.as_shot_white_xy, meta.origins.get("as_shot_white_xy", "given"))
         return from_xy(DAYLIGHT_XY, "default: daylight, the file has no as-shot white balance")
     if options.wb == "daylight":
-        return from_xy(DAYLIGHT_XY, "user (daylight)")
+        return from_xy(DAYLIGHT_XY, "options.wb: daylight")
     if "," in options.wb:
-        return from_neutral(1.0 / np.array(options.gains()), "user (gains)")
+        return from_neutral(1.0 / np.array(options.gains()), "options.wb: gains")
     if linear is None:
         raise ValueError(f"white balance {options.wb!r} is estimated from the frame, and none was given")
     from isp.stages.illuminant import estimate_neutral
 
-    return from_neutral(estimate_neutral(linear, meta.cfa, options.wb), f"estimated ({options.wb})")
+    return from_neutral(estimate_neutral(linear, meta.cfa, options.wb), f"estimated: {options.wb}")

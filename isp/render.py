@@ -79,7 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--look",
         choices=LOOKS,
-        help="standard (default): a filmic tone curve; neutral: the DNG specification's linear rendering",
+        help="standard (default): the file's own look table and tone curve, or else a filmic curve; "
+        "neutral: the DNG specification's linear rendering",
     )
     add(
         "--demosaic",

@@ -69,14 +69,14 @@ def test_daylight() -> None:
     p = resolve(dual(), RenderOptions(wb="daylight"))
     np.testing.assert_array_equal(p.neutral, xy_to_neutral(dual(), DAYLIGHT_XY))
     assert p.temperature == pytest.approx(5503, abs=3)
-    assert p.origins["neutral"] == "user (daylight)"
+    assert p.origins["neutral"] == "options.wb: daylight"
 
 
 def test_temperature_and_tint() -> None:
     p = resolve(dual(), RenderOptions(temperature=3200.0, tint=15.0))
     assert p.temperature == pytest.approx(3200, abs=0.1)
     assert p.tint == pytest.approx(15, abs=1e-3)
-    assert p.origins["neutral"] == "user (temperature and tint)"
+    assert p.origins["neutral"] == "options.temperature and tint"
     warmer = resolve(dual(), RenderOptions(temperature=8000.0))
     assert warmer.gains[0] / warmer.gains[2] > p.gains[0] / p.gains[2]  # a bluer light asks for more red
 
@@ -85,7 +85,7 @@ def test_gains() -> None:
     p = resolve(dual(), RenderOptions(wb="4.2,2,3"))
     np.testing.assert_allclose(p.gains, [2.1, 1.0, 1.5], rtol=1e-14)
     np.testing.assert_allclose(xy_to_neutral(dual(), p.white_xy), p.neutral, atol=1e-9)
-    assert p.origins["neutral"] == "user (gains)"
+    assert p.origins["neutral"] == "options.wb: gains"
 
 
 @pytest.mark.parametrize("method", ["grey-world", "shades-of-grey", "grey-edge", "white-patch"])
@@ -93,7 +93,7 @@ def test_estimated(method: str) -> None:
     light = np.array([0.8, 1.0, 0.4])
     p = resolve(dual(), RenderOptions(wb=method), frame(light))
     np.testing.assert_allclose(p.neutral, light, atol=0.02)
-    assert p.origins["neutral"] == f"estimated ({method})"
+    assert p.origins["neutral"] == f"estimated: {method}"
     with pytest.raises(ValueError, match="is estimated from the frame, and none was given"):
         resolve(dual(), RenderOptions(wb=method))
 
@@ -163,7 +163,7 @@ def test_exposure_adds_baseline_exposure() -> None:
     assert resolve(dual(), RenderOptions()).exposure_ev == 0.25
     p = resolve(dual(), RenderOptions(exposure=-1.5))
     assert p.exposure_ev == -1.25
-    assert p.origins["exposure_ev"].endswith("+ user -1.5")
+    assert p.origins["exposure_ev"].endswith("+ options.exposure -1.5")
 
 
 def test_profile_tables_by_look() -> None:

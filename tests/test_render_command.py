@@ -269,7 +269,7 @@ def test_sidecar_completes_the_command_line_which_wins(tmp_path: Path) -> None:
         ("exposure: true", "a.dng.isp.yaml: exposure is True; expected a number"),
         ("fix_defects: 1", "a.dng.isp.yaml: fix_defects is 1; expected true or false"),
         ("wb: [2, 1, 1]", "a.dng.isp.yaml: wb is [2, 1, 1]; expected a text"),
-        ("tint: 5", "a tint goes with a temperature, and none is given"),
+        ("tint: 5", "a.dng.isp.yaml: tint is 5, but it goes with a temperature, and there is none"),
         ("linear: true", "a.dng.isp.yaml: linear follows from the output"),
         ("- look", "a.dng.isp.yaml holds list; expected `option: value` lines"),
         ("look: [", "a.dng.isp.yaml is not valid YAML: while parsing"),
