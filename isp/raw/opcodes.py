@@ -23,7 +23,7 @@ MAX_POLYNOMIAL_DEGREE = 8  # DNG 1.7.1, MapPolynomial
 WARP_TERMS = 15  # radial coefficients of WarpRectilinear2, for r^0 to r^14
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Opcode:
     """One opcode of a DNG opcode list. Two are equal where they pack to the same bytes.
 
@@ -49,6 +49,17 @@ class Opcode:
             if isinstance(value, (float, np.ndarray)) and not np.all(np.isfinite(value)):
                 raise ValueError(f"{self.name}: {f.name} holds values that are not finite numbers")
         self._check()
+
+    def __repr__(self) -> str:
+        """The fields by name; a table by its shape, so that printed metadata stay readable."""
+        shown = ((f.name, getattr(self, f.name)) for f in fields(self))
+        texts = (
+            f"{name}=<{' x '.join(map(str, value.shape))} numbers>"
+            if isinstance(value, np.ndarray) and value.size > 9
+            else f"{name}={value!r:.80}"
+            for name, value in shown
+        )
+        return f"{type(self).__name__}({', '.join(texts)})"
 
     @property
     def name(self) -> str:
@@ -83,7 +94,7 @@ class Opcode:
         raise TypeError(f"{cls.__name__} is not an opcode that can be read")
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class UnknownOpcode(Opcode):
     """An opcode that this library does not know: kept, so that it survives a rewrite."""
 
@@ -102,7 +113,7 @@ class UnknownOpcode(Opcode):
         return self.data
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class WarpRectilinear(Opcode):
     """Opcode 1: distortion and lateral colour of a rectilinear lens.
 
@@ -136,7 +147,7 @@ class WarpRectilinear(Opcode):
         return {"kr": table[:, :4], "kt": table[:, 4:], "cx": cx, "cy": cy}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class WarpFisheye(Opcode):
     """Opcode 2: from a fisheye lens to a rectilinear projection.
 
@@ -165,7 +176,7 @@ class WarpFisheye(Opcode):
         return {"kr": kr, "cx": cx, "cy": cy}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class FixVignetteRadial(Opcode):
     """Opcode 3: gain 1 + k0 r^2 + k1 r^4 + k2 r^6 + k3 r^8 + k4 r^10, r = 1 at the corner furthest from the centre.
 
@@ -193,7 +204,7 @@ class FixVignetteRadial(Opcode):
         return {"k": k, "cx": cx, "cy": cy}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class FixBadPixelsConstant(Opcode):
     """Opcode 4: pixels that hold this constant are bad.
 
@@ -214,7 +225,7 @@ class FixBadPixelsConstant(Opcode):
         return {"constant": constant, "bayer_phase": bayer_phase}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class FixBadPixelsList(Opcode):
     """Opcode 5: these pixels and rectangles are bad.
 
@@ -246,7 +257,7 @@ class FixBadPixelsList(Opcode):
         }
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class TrimBounds(Opcode):
     """Opcode 6: keep only this rectangle of the image."""
 
@@ -272,7 +283,7 @@ class TrimBounds(Opcode):
         return dict(zip(("top", "left", "bottom", "right"), payload.take("4I"), strict=True))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class AreaOpcode(Opcode):
     """What the opcodes on an area have in common: every row_pitch-th row and col_pitch-th column from top, left to
     bottom, right (exclusive) of `planes` planes from `plane` on. An empty rectangle means the whole image."""
@@ -311,7 +322,7 @@ class AreaOpcode(Opcode):
 _AREA = ("top", "left", "bottom", "right", "plane", "planes", "row_pitch", "col_pitch")
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class MapTable(AreaOpcode):
     """Opcode 7: 16-bit values through a table; past its end the last entry holds. table: 1 to 65536 entries."""
 
@@ -334,7 +345,7 @@ class MapTable(AreaOpcode):
         return {**area, "table": payload.array(">u2", size)}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class MapPolynomial(AreaOpcode):
     """Opcode 8: x becomes c0 + c1 x + c2 x^2 ... coefficients: degree + 1 of them, the degree 8 at most."""
 
@@ -358,7 +369,7 @@ class MapPolynomial(AreaOpcode):
         return {**area, "coefficients": payload.array(">f8", degree + 1)}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class GainMap(AreaOpcode):
     """Opcode 9: gains on a coarse grid, interpolated bilinearly; this is how cameras state their lens shading.
 
@@ -402,7 +413,7 @@ class GainMap(AreaOpcode):
         }
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class LineOpcode(AreaOpcode):
     """What the four opcodes with one number per row or per column of the area have in common."""
 
@@ -432,7 +443,7 @@ class LineOpcode(AreaOpcode):
         return {**area, cls.FIELD: payload.array(">f4", size)}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class DeltaPerRow(LineOpcode):
     """Opcode 10: add deltas[i] to the i-th row of the area."""
 
@@ -443,7 +454,7 @@ class DeltaPerRow(LineOpcode):
     deltas: np.ndarray
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class DeltaPerColumn(LineOpcode):
     """Opcode 11: add deltas[i] to the i-th column of the area."""
 
@@ -455,7 +466,7 @@ class DeltaPerColumn(LineOpcode):
     deltas: np.ndarray
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ScalePerRow(LineOpcode):
     """Opcode 12: multiply the i-th row of the area by scales[i]."""
 
@@ -466,7 +477,7 @@ class ScalePerRow(LineOpcode):
     scales: np.ndarray
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ScalePerColumn(LineOpcode):
     """Opcode 13: multiply the i-th column of the area by scales[i]."""
 
@@ -478,7 +489,7 @@ class ScalePerColumn(LineOpcode):
     scales: np.ndarray
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class WarpRectilinear2(Opcode):
     """Opcode 14 (DNG 1.6): WarpRectilinear with odd powers, a valid range and a reciprocal form.
 

@@ -192,3 +192,13 @@ def test_arrays_are_read_only() -> None:
     assert opcode.table[0] == 0
     with pytest.raises(ValueError, match="read-only"):
         opcode.table[0] = 1
+
+
+def test_a_printed_gain_map_is_a_line() -> None:
+    gains = GainMap(
+        top=0, left=0, bottom=40, right=50, map_gains=np.ones((13, 17, 1)), map_spacing_v=0.1, map_spacing_h=0.1
+    )
+    text = repr(gains)
+    assert text.startswith("GainMap(")
+    assert "map_gains=<13 x 17 x 1 numbers>" in text
+    assert len(text) < 400
