@@ -263,7 +263,8 @@ def unprocess(
 
     The inverse of `render` wherever nothing was clipped; what lies outside the default crop is filled from its edge.
     In float32 the error is below 1e-6 of full scale for the neutral look, and about 1e-5 where the standard look's
-    shoulder is steepest. Nothing is clipped here either: a picture of the standard look holds light up to 25 times the sensor's range.
+    shoulder is steepest. Nothing is clipped here either: a picture of the standard look holds light up to 25 times
+    the sensor's range.
     Raises ValueError for a picture that does not fit the frame and for an estimated white balance, which has no mosaic
     to look at.
     """
