@@ -4,7 +4,8 @@
     python -m tools.evaluate_demosaic FOLDER --images 4 --methods msg,menon2007
 
 First table: CPSNR (dB) on the central 500x500, 8-bit, border of 10 left out, mosaic RGGB of the encoded sRGB values,
-with Gaussian noise of sigma 0, 5, 10 and 15 of 255: what papers report. Second table: PSNR (dB) from end to end on
+with Gaussian noise of sigma 0, 5, 10 and 15 of 255: what papers report; below it, the same of X-Trans and Quad-Bayer
+mosaics of the whole pictures. Second table: PSNR (dB) from end to end on
 whole pictures: sRGB, linear, camera RGB of a real camera, mosaic with the noise of a profile, 14 bits, white balance,
 demosaic, and back to 8-bit sRGB; each method on the linear mosaic and as `demosaic` runs it, under its curve. Third
 table: PSNR (dB) of whole pictures, border included, through a DNG file: isp.unprocess, write_dng, then either isp.read
@@ -31,9 +32,9 @@ from isp.options import RenderOptions
 from isp.pipeline import render, unprocess
 from isp.primaries import D65
 from isp.raw import RawImage, read, write_dng
-from isp.raw.cfa import CFA
+from isp.raw.cfa import CANONICAL, CFA
 from isp.stages.colour import apply_matrix
-from isp.stages.demosaic import LIBRAW, METHODS, demosaic, mosaic
+from isp.stages.demosaic import LIBRAW, METHODS, default_method, demosaic, mosaic
 from isp.stages.encode import decode, encode
 from isp.stages.normalise import denormalise
 from isp.stages.white_balance import undo_white_balance, white_balance
@@ -41,6 +42,7 @@ from isp.stages.white_balance import undo_white_balance, white_balance
 SIGMAS = (0, 5, 10, 15)  # of 255
 NOISE = ((0.0, 0.0), (8e-4, 2e-6), (3.2e-3, 2.5e-5), (1.3e-2, 3.5e-4))  # (shot, read), black 0 and white 1
 RGGB = CFA("RGGB")
+OTHER_KINDS = ("x-trans", "quad-bayer")
 # Nikon D850 ColorMatrix2 (D65), from a profile in the public domain; XYZ (D65) of linear sRGB, IEC 61966-2-1
 XYZ_TO_CAMERA = np.array([[0.9366, -0.2761, -0.1179], [-0.6076, 1.3955, 0.2370], [-0.1839, 0.2809, 0.7750]])
 SRGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
@@ -115,6 +117,12 @@ def psnr_through_file(path: Path, picture: Tensor, method: str) -> float:
     return float(10 * torch.log10(255**2 / (developed - picture * 255).square().mean()))
 
 
+def other_array(picture: Tensor, kind: str) -> float:
+    """CPSNR of the whole picture from an X-Trans or Quad-Bayer mosaic of the encoded values, without noise."""
+    cfa = CFA(*CANONICAL[kind])
+    return cpsnr(METHODS[default_method(kind)].function(mosaic(picture, cfa), cfa), picture)
+
+
 def as_is(name: str) -> Demosaic:
     """The method itself, on the values as they are."""
     function = (METHODS | LIBRAW)[name].function
@@ -151,6 +159,8 @@ def main() -> None:
     with torch.inference_mode():
         published = {name: [mean(published_protocol, as_is(name), sigma) for sigma in SIGMAS] for name in names}
         print(table("CPSNR, dB", [f"sigma {sigma}" for sigma in SIGMAS], published), "\n")
+        others = {kind: [float(np.mean([other_array(image, kind) for image in images]))] for kind in OTHER_KINDS}
+        print(table("CPSNR, dB", ["sigma 0, whole pictures"], others), "\n")
         complete = {}
         for name in names:
             complete[f"{name}, linear"] = [mean(end_to_end, as_is(name), noise) for noise in NOISE]
