@@ -154,7 +154,8 @@ def main() -> None:
     images = list(pictures(arguments.folder, arguments.images))
 
     def mean(protocol: Callable[..., float], method: Demosaic, setting: object) -> float:
-        return float(np.mean([protocol(image, method, setting, seed) for seed, image in enumerate(images)]))
+        shown = tqdm(images, desc=f"{protocol.__name__}, {setting}", leave=False)
+        return float(np.mean([protocol(image, method, setting, seed) for seed, image in enumerate(shown)]))
 
     with torch.inference_mode():
         published = {name: [mean(published_protocol, as_is(name), sigma) for sigma in SIGMAS] for name in names}
