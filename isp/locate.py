@@ -26,3 +26,19 @@ def data_path(name: str) -> Path:
             return path
     searched = ", ".join(str(place / "data") for place in places)
     raise FileNotFoundError(f"no {name!r} among the library's data; looked in {searched}; set ISP_HOME to the checkout")
+
+
+def shipped_names(folder: str) -> list[str]:
+    """The names of the YAML files that ship in data/`folder`."""
+    return sorted(path.stem for path in data_path(folder).glob("*.yaml"))
+
+
+def yaml_path(name: str | Path, folder: str, what: str) -> Path:
+    """The file of a shipped thing by its name, or of a user's own by its path. ValueError lists the shipped ones."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    known = shipped_names(folder)
+    if str(name) not in known:
+        raise ValueError(f"no {what} {str(name)!r}; shipped are {', '.join(known)}; or give a path to a .yaml")
+    return data_path(folder) / f"{name}.yaml"

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from isp.locate import data_path
+from isp.locate import shipped_names, yaml_path
 
 Range = tuple[float, float]
 TONES = ("gamma", "filmic", "smoothstep")
@@ -232,18 +232,12 @@ class Recipe:
 
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the library."""
-    return sorted(path.stem for path in data_path("recipes").glob("*.yaml"))
+    return shipped_names("recipes")
 
 
 def load_recipe(name: str | Path) -> Recipe:
     """A shipped recipe by its name ("mialgo"), or a user's own by the path of its YAML file."""
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        return Recipe.load(path)
-    known = recipe_names()
-    if str(name) not in known:
-        raise ValueError(f"no recipe {str(name)!r}; shipped are {', '.join(known)}; or give a path to a .yaml")
-    return Recipe.load(data_path("recipes") / f"{name}.yaml")
+    return Recipe.load(yaml_path(name, "recipes", "recipe"))
 
 
 def _build(cls: type, values: object, where: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from isp.locate import data_path
+from isp.locate import shipped_names, yaml_path
 from isp.raw.cfa import CFA
 
 
@@ -202,18 +202,12 @@ def per_site(values: Sequence[float] | np.ndarray, cfa: CFA | None) -> np.ndarra
 
 def profile_names() -> list[str]:
     """Names of the profiles that ship with the library."""
-    return sorted(path.stem for path in data_path("noise").glob("*.yaml"))
+    return shipped_names("noise")
 
 
 def load_profile(name: str | Path) -> NoiseProfile:
     """A shipped profile by its name ("imx686"), or a user's own by the path of its YAML file."""
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        return NoiseProfile.load(path)
-    known = profile_names()
-    if str(name) not in known:
-        raise ValueError(f"no noise profile {str(name)!r}; shipped are {', '.join(known)}; or give a path to a .yaml")
-    return NoiseProfile.load(data_path("noise") / f"{name}.yaml")
+    return NoiseProfile.load(yaml_path(name, "noise", "noise profile"))
 
 
 def _planes(values: tuple[float, ...]) -> np.ndarray:
