@@ -1,0 +1,24 @@
+"""Networks: one file each, named by their papers; `NETWORKS` lists them by name.
+
+A network is a plain module of one tensor. A raw network takes B planes h w (packed RGGB, with a noise map or a classical
+demosaic behind it where it was built for more than four planes) and gives B 3 2h 2w; an RGB network takes and gives
+B 3 H W. Each says, as data:
+
+    kind        "raw" or "rgb"
+    multiple    height and width of its input must be multiples of this
+    minimum     and at least this
+    reach       samples of the input around a site that its output depends on; None: the whole input
+
+What turns a mosaic and its noise into such a tensor, and the result into camera RGB, is isp.nets.model; padding and
+tiling is isp.nets.inference.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from isp.nets.flat import Flat
+
+NETWORKS: dict[str, type[nn.Module]] = {
+    "flat": Flat,
+}

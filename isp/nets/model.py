@@ -1,0 +1,110 @@
+"""A network in the place of the demosaic: what goes into it, and what its output means.
+
+Every network of isp.nets runs under one contract: a packed mosaic and the standard deviation of its noise in, camera
+RGB out, both linear and white-balanced. The configuration says how the tensor that the network sees is made of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from isp.nets import NETWORKS
+from isp.raw.cfa import CFA
+from isp.stages.demosaic import METHODS
+from isp.stages.demosaic.curve import decode, encode
+
+PATTERN = CFA("RGGB")  # of every packed mosaic; other phases are cropped to it (isp.nets.inference)
+INPUTS = {"packed": 4, "sigma": 4, "base": 12}  # planes that each gives a raw network
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """config.yaml of a model, whole.
+
+    network, arguments: a name in NETWORKS and what it is built with.
+    inputs: what a raw network sees, joined in this order: "packed" (4 planes), "sigma" (4), "base" (12). An RGB network
+        sees the base, whole.
+    base: a Bayer method of isp.stages.demosaic, or None.
+    residual: the network's output is added to the base.
+    toe: the network works under the cube root of isp.stages.demosaic.curve with this toe; None: on linear light.
+    """
+
+    network: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ("packed", "sigma")
+    base: str | None = None
+    residual: bool = False
+    toe: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+        if self.network not in NETWORKS:
+            raise ValueError(f"network is {self.network!r}; expected one of {', '.join(NETWORKS)}")
+        if unknown := sorted(set(self.inputs) - set(INPUTS)):
+            raise ValueError(f"inputs name {unknown[0]!r}; expected some of {', '.join(INPUTS)}")
+        bayer = [name for name, method in METHODS.items() if "bayer" in method.kinds]
+        if self.base is not None and self.base not in bayer:
+            raise ValueError(f"base is {self.base!r}; expected one of {', '.join(bayer)}, or null")
+        if self.base is None and (self.residual or "base" in self.inputs):
+            raise ValueError("base is null, but the model is residual or has it among its inputs")
+        if self.toe is not None and not 0 < self.toe <= 1:
+            raise ValueError(f"toe is {self.toe}; expected a number above 0 and at most 1, or null for linear light")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], source: str = "config") -> ModelConfig:
+        """From the keys of a config.yaml; ValueError, which names the source, for an unknown or bad one."""
+        known = [f.name for f in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise ValueError(f"{source}: unknown key {unknown[0]!r}; known keys: {', '.join(known)}")
+        try:
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{source}: {error}") from error
+
+
+class Model(nn.Module):
+    """Packed RGGB B 4 h w and its noise's standard deviation B 4 h w to camera RGB B 3 2h 2w; all linear,
+    white-balanced and not clipped. h and w are multiples of `multiple` (isp.nets.inference sees to that)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network: Any = NETWORKS[config.network](**config.arguments)
+        base_reach = 0 if config.base is None else METHODS[config.base].halo
+        reach = self.network.reach
+        if self.network.kind == "raw":
+            self.multiple, self.minimum = self.network.multiple, self.network.minimum
+        else:  # in samples of the packed mosaic
+            self.multiple, self.minimum = (-(-n // 2) for n in (self.network.multiple, self.network.minimum))
+            reach = reach and -(-reach // 2)
+        self.reach = None if reach is None or base_reach is None else reach + -(-base_reach // 2)
+
+    def forward(self, packed: Tensor, sigma: Tensor) -> Tensor:
+        c = self.config
+        x = self.to_signal(packed)
+        base = None if c.base is None else METHODS[c.base].function(pixel_shuffle(x, 2), PATTERN)  # B 3 2h 2w
+        if self.network.kind == "rgb":
+            y = self.network(base)
+        else:
+            given = {"packed": lambda: x, "sigma": lambda: self.spread(packed, sigma)}
+            if base is not None:
+                given["base"] = lambda: pixel_unshuffle(base, 2)
+            y = self.network(torch.cat([given[name]() for name in c.inputs], dim=1))
+        return self.to_linear(y + base if c.residual and base is not None else y)
+
+    def to_signal(self, x: Tensor) -> Tensor:
+        """Linear light to what the network works on."""
+        return x if self.config.toe is None else encode(x, self.config.toe)
+
+    def to_linear(self, y: Tensor) -> Tensor:
+        """The inverse of to_signal."""
+        return y if self.config.toe is None else decode(y, self.config.toe)
+
+    def spread(self, packed: Tensor, sigma: Tensor) -> Tensor:
+        """The noise's standard deviation on what the network works on: half the step from one below to one above."""
+        return (self.to_signal(packed + sigma) - self.to_signal(packed - sigma)) / 2

@@ -1,0 +1,67 @@
+"""What every network keeps to, at a size that runs in a second."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from isp.nets import NETWORKS
+
+# name: arguments of a small one; every network has a line here
+SMALL: dict[str, dict[str, Any]] = {
+    "flat": {"width": 8, "blocks": 2},
+}
+PLANES = {"raw": 4, "rgb": 3}
+
+
+def small(name: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return NETWORKS[name](**SMALL[name])
+
+
+def size(network: Any) -> int:
+    """A size that the network takes."""
+    return max(-(-network.minimum // network.multiple), 2) * network.multiple
+
+
+def test_every_network_has_a_small_one():
+    assert sorted(SMALL) == sorted(NETWORKS)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_shape_and_gradients(name):
+    """Planes in, camera RGB out, at twice the size for a packed mosaic; every parameter has a say in it."""
+    network: Any = small(name)
+    side = size(network)
+    x = torch.rand(2, SMALL[name].get("planes", PLANES[network.kind]), side, side + network.multiple)
+    y = network(x)
+    scale = 2 if network.kind == "raw" else 1
+    assert y.shape == (2, 3, scale * side, scale * (side + network.multiple))
+    for p in network.parameters():  # papers start some scales at 0, behind which no gradient would pass
+        if not p.any():
+            p.data.fill_(0.1)
+    (network(x) * torch.randn_like(y)).sum().backward()
+    silent = [n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert not silent
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_reach(name):
+    """One changed sample changes nothing beyond the stated reach, and something at it or near; None reaches everywhere."""
+    network: Any = small(name).eval().double()
+    scale = 2 if network.kind == "raw" else 1
+    reach = network.reach
+    radius = 3 * network.multiple if reach is None else reach
+    side = -(-max(2 * radius + 3 * network.multiple, network.minimum) // network.multiple) * network.multiple
+    x = torch.rand(1, SMALL[name].get("planes", PLANES[network.kind]), side, side, dtype=torch.float64)
+    centre = side // 2
+    changed = x.clone()
+    changed[:, :, centre, centre] += 1
+    with torch.no_grad():
+        difference = (network(changed) - network(x)).abs().amax((0, 1))
+    rows = torch.nonzero(difference.amax(1)).flatten()
+    farthest = max(centre - rows.min().item() // scale, rows.max().item() // scale - centre)
+    if reach is None:
+        assert farthest > radius - network.multiple
+    else:
+        assert farthest <= reach
