@@ -1,8 +1,8 @@
 """Networks: one file each, named by their papers; `NETWORKS` lists them by name.
 
-A network is a plain module of one tensor. A raw network takes B planes h w (packed RGGB, with a noise map or a classical
-demosaic behind it where it was built for more than four planes) and gives B 3 2h 2w; an RGB network takes and gives
-B 3 H W. Each says, as data:
+A network is a plain module of one tensor. A raw network takes B planes h w (packed RGGB, with a noise map or a
+classical demosaic behind it where it was built for more than four planes) and gives B 3 2h 2w; an RGB network takes and
+gives B 3 H W. Each says, as data:
 
     kind        "raw" or "rgb"
     multiple    height and width of its input must be multiples of this

@@ -31,7 +31,7 @@ class Flat(nn.Module):
 
     def __init__(self, planes: int = 4, width: int = 48, blocks: int = 6) -> None:
         super().__init__()
-        self.reach = 2 * blocks + 2
+        self.reach: int | None = 2 * blocks + 2
         self.head = nn.Conv2d(planes, width, 3, padding=1)
         self.body = nn.Sequential(*[Block(width) for _ in range(blocks)])
         self.tail = nn.Conv2d(width, 12, 3, padding=1)

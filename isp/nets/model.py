@@ -76,13 +76,13 @@ class Model(nn.Module):
         self.config = config
         self.network: Any = NETWORKS[config.network](**config.arguments)
         base_reach = 0 if config.base is None else METHODS[config.base].halo
-        reach = self.network.reach
-        if self.network.kind == "raw":
-            self.multiple, self.minimum = self.network.multiple, self.network.minimum
-        else:  # in samples of the packed mosaic
-            self.multiple, self.minimum = (-(-n // 2) for n in (self.network.multiple, self.network.minimum))
-            reach = reach and -(-reach // 2)
-        self.reach = None if reach is None or base_reach is None else reach + -(-base_reach // 2)
+        reach: int | None = self.network.reach
+        unit = 1 if self.network.kind == "raw" else 2  # samples of the network's input to one of the packed mosaic
+        self.multiple: int = -(-self.network.multiple // unit)
+        self.minimum: int = -(-self.network.minimum // unit)
+        self.reach: int | None = None
+        if reach is not None and base_reach is not None:
+            self.reach = -(-reach // unit) + -(-base_reach // 2)
 
     def forward(self, packed: Tensor, sigma: Tensor) -> Tensor:
         c = self.config
