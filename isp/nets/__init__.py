@@ -15,10 +15,11 @@ tiling is isp.nets.inference.
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+from typing import Any
 
 from isp.nets.flat import Flat
 
-NETWORKS: dict[str, type[nn.Module]] = {
+NETWORKS: dict[str, Callable[..., Any]] = {
     "flat": Flat,
 }

@@ -74,7 +74,7 @@ class Model(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.network: Any = NETWORKS[config.network](**config.arguments)
+        self.network = NETWORKS[config.network](**config.arguments)
         base_reach = 0 if config.base is None else METHODS[config.base].halo
         reach: int | None = self.network.reach
         unit = 1 if self.network.kind == "raw" else 2  # samples of the network's input to one of the packed mosaic
