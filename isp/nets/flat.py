@@ -35,8 +35,8 @@ class Flat(nn.Module):
         self.head = nn.Conv2d(planes, width, 3, padding=1)
         self.body = nn.Sequential(*[Block(width) for _ in range(blocks)])
         self.tail = nn.Conv2d(width, 12, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        for p in self.tail.parameters():
+            nn.init.zeros_(p)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.head(x)
