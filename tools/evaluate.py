@@ -1,0 +1,672 @@
+"""python -m tools.evaluate: pictures through simulated cameras and raw developers, against the truth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
+from tqdm import tqdm
+
+from isp.cameras import load_camera
+from isp.datasets.sources import ImageFolder, read_picture
+from isp.files import whole_file
+from isp.options import RenderOptions
+from isp.parameters import resolve
+from isp.pipeline import camera_stages, display_stages, render, run, sensor_stages, unprocess
+from isp.primaries import D65
+from isp.raw import RawImage, write_dng
+from isp.raw.cfa import CANONICAL, CFA
+from isp.stages.demosaic import METHODS
+from isp.stages.white_balance import white_balance
+from tools.make_pairs import executor
+
+if TYPE_CHECKING:
+    from isp.nets.model import Model
+
+EXAMPLES = """\
+The truth, sRGB, becomes the linear mosaic of a camera at D65; noise is added (variance = S x + O, black 0 and white 1)
+and the counts rounded; every developer makes an sRGB picture of the same frame, which is rounded to 8 bits. Metrics are
+of encoded sRGB over the whole picture, and the mean over the pictures.
+
+developers:
+  auto, msg, menon2007 ...         the neutral render of this library, with that demosaic
+  libraw-AHD, libraw-DHT+FBDD ...  LibRaw's own postprocess of the DNG, +FBDD with its noise reduction (full)
+  rawtherapee, darktable           their command lines, neutral, where installed
+
+levels, separated by commas:
+  reference          S:O of 0:0, 8e-4:2e-6, 3.2e-3:2.5e-5 and 1.3e-2:3.5e-4
+  3.2e-3:2.5e-5      these figures, for every camera
+  iso1600            what the camera's noise profile says (or --noise PROFILE, for every camera)
+
+examples:
+  python -m tools.evaluate kodak/ --model models/flat --every 3           a look while training
+  python -m tools.evaluate kodak/ --model flat --model tiny --developers all -o report/ --crops
+  python -m tools.evaluate kodak/ --cameras nikon-d850,canon-eos-r5 --phases RGGB,GBRG --levels iso100,iso6400 \\
+      --noise imx586 --model flat --jobs 8
+
+exit code: 0 done, 2 wrong usage, 130 interrupted
+"""
+REFERENCE = "0:0,8e-4:2e-6,3.2e-3:2.5e-5,1.3e-2:3.5e-4"
+PROTOCOL = (
+    "Of encoded sRGB rounded to 8 bits, whole pictures without a border left out (RawTherapee cuts one of 4 pixels), "
+    "mean over the pictures. Noise S:O with variance S x + O, black 0 and white 1."
+)
+SIDE, CAPTION = 160, 14  # pixels of a crop and of its caption
+LIBRAW = ("AHD", "DHT", "AAHD", "PPG", "VNG", "DCB", "LINEAR")
+PROGRAMS = ("rawtherapee", "darktable")
+DEFAULT = "msg,menon2007,libraw-DHT,libraw-AHD+FBDD"
+
+
+# --- the camera ------------------------------------------------------------------------------------------------------
+
+
+class Cell(NamedTuple):
+    """One square of the grid."""
+
+    camera: str  # a name or path of isp.cameras.load_camera
+    phase: str  # the 2x2 of a Bayer array, "x-trans" or "quad-bayer"
+    level: str  # as in --levels, one
+    noise: str | None = None  # profile of the ISO levels; None: the camera's
+
+    def __str__(self) -> str:
+        return f"{self.camera}, {self.phase}, {self.level}"
+
+
+def array(phase: str) -> CFA:
+    """The array of a phase's name; ValueError for an unknown one."""
+    return CFA(*CANONICAL[phase]) if phase in ("x-trans", "quad-bayer") else CFA(phase)
+
+
+def noise_of(cell: Cell) -> np.ndarray:
+    """NoiseProfile of a cell, planes 2; ValueError for a level that cannot be read or that nobody knows."""
+    if cell.level.startswith("iso"):
+        try:
+            iso = float(cell.level[3:])
+        except ValueError:
+            raise ValueError(f"level is {cell.level!r}; expected iso and a number, as iso1600") from None
+        camera = load_camera(cell.camera)
+        profile = replace(camera, noise=cell.noise or camera.noise).metadata(2, 2, iso=iso).noise_profile
+        if profile is None:
+            raise ValueError(f"nothing is known of the noise of {cell.camera} at ISO {iso:g}; give --noise PROFILE")
+        return profile
+    try:
+        shot, read = (float(part) for part in cell.level.split(":"))
+    except ValueError:
+        raise ValueError(f"level is {cell.level!r}; expected reference, S:O as 8e-4:2e-6, or iso1600") from None
+    if not (0 <= shot < 1 and 0 <= read < 1):
+        raise ValueError(f"level is {cell.level!r}; expected variances per white level, from 0 to below 1")
+    return np.array([[shot, read]])
+
+
+def simulate(picture: Tensor, cell: Cell, seed: int = 0) -> RawImage:
+    """The frame of a camera that saw this picture, 1 3 H W, sRGB in [0, 1], at D65: whole counts, with NoiseProfile.
+
+    The noise is Gaussian, of the standard deviation sqrt(S x + O) of the clean mosaic x, before rounding. The camera
+    has no ForwardMatrix, which LibRaw ignores: so that all developers mean the same colours.
+    """
+    from isp.noise import from_dng_noise_profile
+    from isp.noise.gaussian import noise_std
+    from isp.stages.normalise import denormalise
+
+    cfa, profile = array(cell.phase), noise_of(cell)
+    frame = load_camera(cell.camera).metadata(*picture.shape[-2:], white_xy=D65, cfa=cfa)
+    meta = replace(frame, forward_matrix1=None, forward_matrix2=None, forward_matrix3=None, noise_profile=profile)
+    seen = unprocess(picture, meta, RenderOptions(look="neutral"), to="normalise")
+    shot, read = (period_map(values, cfa, seen) for values in from_dng_noise_profile(profile, cfa))
+    normal = np.random.default_rng(seed).standard_normal(seen.shape, np.float32)
+    noisy = seen + noise_std(seen, shot, read) * torch.from_numpy(normal)
+    counts = denormalise(noisy, meta).round().clamp(0, float(meta.white_level[0]))
+    return RawImage(counts[0, 0].numpy().astype(np.uint16), meta)
+
+
+def period_map(values: np.ndarray, cfa: CFA, x: Tensor) -> Tensor:
+    """1 1 H W: one number per site of the CFA's period, repeated over the mosaic x, B 1 H W."""
+    height, width = x.shape[-2:]
+    period = torch.as_tensor(values, dtype=x.dtype, device=x.device).view(cfa.rows, cfa.cols)
+    return period.repeat(-(-height // cfa.rows), -(-width // cfa.cols))[None, None, :height, :width]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A simulated frame, in memory and, from when it is first asked for, as a DNG in `folder`."""
+
+    raw: RawImage
+    folder: Path
+
+    @cached_property
+    def path(self) -> Path:
+        path = self.folder / "frame.dng"
+        write_dng(path, self.raw, overwrite=True)
+        return path
+
+
+# --- developers ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Developer:
+    """develop: a frame to 1 3 h w, sRGB in [0, 1]; a border that it cuts off evenly is left out of the metrics too."""
+
+    name: str
+    develop: Callable[[Frame], Tensor]
+    kinds: tuple[str, ...] = ("bayer",)  # of arrays that it treats
+    model: bool = False
+
+
+@cache
+def developer(name: str) -> Developer:
+    """The classical developer of that name; ValueError lists them."""
+    if name == "auto":
+        return Developer(name, by_isp, ("bayer", "x-trans", "quad-bayer"))
+    if name in METHODS:
+        return Developer(name, partial(by_isp, demosaic=name), METHODS[name].kinds)
+    algorithm, _, reduction = name.removeprefix("libraw-").partition("+")
+    if name.startswith("libraw-") and algorithm in LIBRAW and reduction in ("", "FBDD"):
+        return Developer(name, partial(by_libraw, algorithm=algorithm, fbdd=bool(reduction)))
+    if name in PROGRAMS:
+        return Developer(name, partial(by_program, name=name), ("bayer", "x-trans"))
+    known = ["auto", *METHODS, *(f"libraw-{algorithm}[+FBDD]" for algorithm in LIBRAW), *PROGRAMS]
+    raise ValueError(f"developer {name!r} is unknown; known: {', '.join(known)}, all")
+
+
+def by_isp(frame: Frame, demosaic: str = "auto") -> Tensor:
+    return render(frame.raw, RenderOptions(look="neutral", demosaic=demosaic)).clamp(0, 1)
+
+
+def by_model(frame: Frame, model: Model) -> Tensor:
+    """The neutral render with the model in the place of the demosaic, on the model's device."""
+    from isp.nets.inference import develop_mosaic
+    from isp.noise import from_dng_noise_profile, noise_std
+
+    meta, cfa = frame.raw.meta, frame.raw.meta.cfa
+    assert cfa is not None
+    assert meta.noise_profile is not None
+    x = run(sensor_stages(meta), frame.raw.tensor(next(model.parameters()).device))
+    p = resolve(meta, RenderOptions(look="neutral"))
+    shot, read = (period_map(values, cfa, x) for values in from_dng_noise_profile(meta.noise_profile, cfa))
+    sigma = white_balance(noise_std(x, shot, read), p.gains, cfa)
+    y = develop_mosaic(model, white_balance(x, p.gains, cfa), sigma, cfa)
+    after = [stage for stage in camera_stages(meta, p) if stage.name not in ("white-balance", "demosaic")]
+    return run([*after, *display_stages(meta, p)], y).clamp(0, 1).cpu()
+
+
+def by_libraw(frame: Frame, algorithm: str, fbdd: bool = False) -> Tensor:
+    import rawpy
+
+    reduction = rawpy.FBDDNoiseReductionMode.Full if fbdd else rawpy.FBDDNoiseReductionMode.Off
+    with rawpy.imread(str(frame.path)) as raw:
+        pixels = raw.postprocess(
+            demosaic_algorithm=rawpy.DemosaicAlgorithm[algorithm],
+            fbdd_noise_reduction=reduction,
+            use_camera_wb=True,
+            no_auto_bright=True,
+            adjust_maximum_thr=0.0,
+            gamma=(2.4, 12.92),  # sRGB's
+        )
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+
+
+def by_program(frame: Frame, name: str) -> Tensor:
+    from tools.compare_developers import render_darktable, render_rawtherapee
+
+    pixels = {"rawtherapee": render_rawtherapee, "darktable": render_darktable}[name](frame.path, frame.folder)
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+
+
+@cache
+def model_developer(name: str, device: str) -> Developer:
+    """The model of that name, folder or file, as a developer; ValueError or OSError where there is none."""
+    from isp.nets.load import load_model
+
+    return model_as_developer(name.rstrip("/"), load_model(name).to(device))
+
+
+def model_as_developer(name: str, model: Model) -> Developer:
+    """A model at hand as a developer."""
+    return Developer(name, partial(by_model, model=model.eval()), model=True)
+
+
+def installed(name: str) -> bool:
+    """Whether a classical developer can run here."""
+    from tools.compare_developers import DEVELOPERS
+
+    return name not in PROGRAMS or any(other.name.lower() == name and other.version() for other in DEVELOPERS)
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+class Metric(NamedTuple):
+    """function: developed and true picture, both 1 3 H W, sRGB in [0, 1], to a number."""
+
+    title: str
+    digits: int
+    sign: int  # 1: more is better; -1: less
+    function: Callable[[Tensor, Tensor], float]
+
+
+def psnr(got: Tensor, truth: Tensor) -> float:
+    """dB, over the three channels together, data range 1."""
+    return float(-10 * torch.log10((got.double() - truth.double()).square().mean()))
+
+
+def ssim(got: Tensor, truth: Tensor) -> float:
+    """Mean over the channels; Gaussian window 11, sigma 1.5, no padding, data range 1."""
+    from pytorch_msssim import ssim as function
+
+    return float(function(got, truth, data_range=1.0))
+
+
+METRICS = {"psnr": Metric("PSNR, dB", 2, 1, psnr), "ssim": Metric("SSIM", 4, 1, ssim)}
+
+
+def rounded(picture: Tensor) -> Tensor:
+    """As an 8-bit file holds it, still in [0, 1]."""
+    return (picture.clamp(0, 1) * 255).round() / 255
+
+
+def measure(developed: Tensor, truth: Tensor, metrics: Iterable[str]) -> dict[str, float]:
+    """The metrics of a developed picture, rounded to 8 bits; of the truth's middle where the developer cut a border."""
+    height, width = developed.shape[-2:]
+    cut = [(a - b) for a, b in zip(truth.shape[-2:], (height, width), strict=True)]
+    if any(n < 0 or n % 2 for n in cut):
+        raise ValueError(f"the developer made {width} x {height} of {truth.shape[-1]} x {truth.shape[-2]} pixels")
+    top, left = (n // 2 for n in cut)
+    truth = truth[..., top : top + height, left : left + width]
+    return {name: METRICS[name].function(rounded(developed), truth) for name in metrics}
+
+
+# --- the grid --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture in one cell, as a worker needs it."""
+
+    folder: str
+    name: str
+    seed: int  # of the noise
+    size: int | None
+    cell: Cell
+    developers: tuple[str, ...]
+    models: tuple[str, ...]
+    metrics: tuple[str, ...]
+    device: str
+    crops: bool
+
+    @property
+    def key(self) -> tuple[str, Cell]:
+        return self.name, self.cell
+
+
+class Result(NamedTuple):
+    figures: dict[str, dict[str, float]]  # developer: metric: number
+    strip: np.ndarray | None  # SIDE, n * SIDE, 3, uint8: the truth and what each developer made of it
+
+
+def read_truth(folder: str | Path, name: str, size: int | None) -> Tensor:
+    """1 3 H W, sRGB in [0, 1], of even height and width; size: its middle, at most this large."""
+    picture = read_picture(Path(folder, name))[None].clamp(0, 1)
+    height, width = (min(n, size or n) // 2 * 2 for n in picture.shape[-2:])
+    top, left = ((n - m) // 2 for n, m in zip(picture.shape[-2:], (height, width), strict=True))
+    return picture[..., top : top + height, left : left + width]
+
+
+def evaluate(task: Task) -> Result:
+    """What the developers of a task make of its picture in its cell."""
+    developers = [*map(developer, task.developers), *(model_developer(name, task.device) for name in task.models)]
+    truth = read_truth(task.folder, task.name, task.size)
+    with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        frame = Frame(simulate(truth, task.cell, task.seed), Path(folder))
+        return develop_all(frame, truth, developers, task.metrics, task.crops)
+
+
+def develop_all(
+    frame: Frame, truth: Tensor, developers: Sequence[Developer], metrics: Iterable[str], crops: bool = False
+) -> Result:
+    """The figures of every developer that treats the frame's array."""
+    cfa = frame.raw.meta.cfa
+    assert cfa is not None
+    figures, shown = {}, [truth]
+    for one in developers:
+        if cfa.kind in one.kinds:
+            picture = one.develop(frame)
+            figures[one.name] = measure(picture, truth, metrics)
+        shown.append(picture if cfa.kind in one.kinds else torch.zeros_like(truth))
+    return Result(figures, strip(shown) if crops else None)
+
+
+def seed_of(seed: int, index: int) -> int:
+    """The seed of the noise of picture `index` of the folder: with seed 0, its index."""
+    return 1_000_000 * seed + index
+
+
+def strip(pictures: Sequence[Tensor]) -> np.ndarray:
+    """SIDE, n * SIDE, 3, uint8: the same window of pictures side by side, where the first has most detail."""
+    truth = pictures[0]
+    side = min(SIDE, *truth.shape[-2:])
+    steps = (truth.diff(dim=-1)[..., 1:, :].abs() + truth.diff(dim=-2)[..., 1:].abs()).mean(1, keepdim=True)
+    detail = avg_pool2d(steps, side - 1, max(side // 4, 1))[0, 0]
+    row, col = divmod(int(detail.argmax()), detail.shape[1])
+    top, left = row * max(side // 4, 1), col * max(side // 4, 1)
+    windows = []
+    for picture in pictures:
+        border = [(n - m) // 2 for n, m in zip(truth.shape[-2:], picture.shape[-2:], strict=True)]
+        padded = pad(picture, (border[1], border[1], border[0], border[0]))
+        windows.append(padded[0, :, top : top + side, left : left + side])
+    return (torch.cat(windows, -1).permute(1, 2, 0) * 255).round().byte().numpy()
+
+
+def write_sheet(path: Path, strips: dict[Cell, np.ndarray], names: Sequence[str]) -> None:
+    """A PNG of the strips of one picture: a row for each cell, a column for the truth and for each developer."""
+    from PIL import Image, ImageDraw
+
+    side = next(iter(strips.values())).shape[0]
+    step = side + CAPTION
+    sheet = Image.new("RGB", (side * (1 + len(names)), step * len(strips) + CAPTION), (40, 40, 40))
+    pen = ImageDraw.Draw(sheet)
+    for column, name in enumerate(("truth", *names)):
+        pen.text((column * side + 2, 1), name[-side // 6 :], fill=(220, 220, 220))
+    for row, (cell, pixels) in enumerate(strips.items()):
+        pen.text((2, row * step + CAPTION + 1), str(cell), fill=(220, 220, 220))
+        sheet.paste(Image.fromarray(pixels), (0, row * step + 2 * CAPTION))
+    with whole_file(path, overwrite=True) as part:
+        sheet.save(part, format="PNG")
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
+
+
+class Figures:
+    """figures[picture, cell][developer][metric], and their means."""
+
+    def __init__(self, of: dict[tuple[str, Cell], dict[str, dict[str, float]]]) -> None:
+        self.of = of
+
+    def mean(self, name: str, metric: str, cells: Iterable[Cell]) -> float | None:
+        """Over the pictures and these cells; None where the developer treats one of them not."""
+        wanted = set(cells)
+        found = [figures.get(name, {}).get(metric) for (_, cell), figures in self.of.items() if cell in wanted]
+        known = [value for value in found if value is not None]
+        return float(np.mean(known)) if known and len(known) == len(found) else None
+
+    def best(self, names: Sequence[str], metric: str, cell: Cell) -> float | None:
+        """The best mean of a cell."""
+        means = [mean for name in names if (mean := self.mean(name, metric, [cell])) is not None]
+        return METRICS[metric].sign * max(METRICS[metric].sign * mean for mean in means) if means else None
+
+
+def table(title: str, columns: Sequence[str], rows: dict[str, Sequence[str]]) -> str:
+    lines = [f"| {title} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    return "\n".join(lines + [f"| {name} | " + " | ".join(row) + " |" for name, row in rows.items()])
+
+
+def shown(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def tables(
+    figures: Figures,
+    cells: Sequence[Cell],
+    classical: Sequence[str],
+    models: Sequence[str],
+    metrics: Sequence[str],
+    given: dict[Cell, float] | None = None,
+) -> str:
+    """The Markdown of a run. given: the excellence line of each cell (first metric); None: the best model's."""
+    names = [*classical, *models]
+    levels = list(dict.fromkeys(cell.level for cell in cells))
+    parts = []
+    for metric in metrics:
+        rows = {}
+        for name in names:
+            means = [figures.mean(name, metric, [cell for cell in cells if cell.level == level]) for level in levels]
+            rows[name] = [shown(mean, METRICS[metric].digits) for mean in means]
+        parts.append(table(METRICS[metric].title, levels, rows))
+    first = METRICS[metrics[0]]
+    if len(cells) > len(levels):
+        rows = {
+            str(cell): [shown(figures.mean(name, metrics[0], [cell]), first.digits) for name in names] for cell in cells
+        }
+        parts.append(table(first.title, names, rows))
+    if models and classical:
+        rows = {name: shares(figures, cells, name, classical, models, metrics[0], given) for name in models}
+        columns = ["cells above the acceptance line", "least distance", "at the excellence line", "least distance"]
+        parts.append(table(first.title, columns, rows))
+    return "\n\n".join(parts)
+
+
+def shares(
+    figures: Figures,
+    cells: Sequence[Cell],
+    name: str,
+    classical: Sequence[str],
+    models: Sequence[str],
+    metric: str,
+    given: dict[Cell, float] | None,
+) -> list[str]:
+    """How often, and by how much at worst, a model is above the best classical developer of a cell, and as good as the
+    best model of it (or as the figure given)."""
+    row = []
+    for line in ("acceptance", "excellence"):
+        distances = []
+        for cell in cells:
+            if line == "acceptance":
+                bar = figures.best(classical, metric, cell)
+            else:
+                bar = figures.best(models, metric, cell) if given is None else given.get(cell)
+            mean = figures.mean(name, metric, [cell])
+            if bar is not None and mean is not None:
+                distances.append(METRICS[metric].sign * (mean - bar))
+        reached = sum(d > 0 if line == "acceptance" else d >= 0 for d in distances)
+        worst = min(distances, default=None)
+        row += [f"{reached} of {len(distances)}", "–" if worst is None else f"{worst:+.{METRICS[metric].digits}f}"]
+    return row
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    from tools.compare_developers import DEVELOPERS
+
+    libraries = {name: version(name) for name in ("torch", "numpy", "rawpy")}
+    return {**libraries, **{one.name: found for one in DEVELOPERS if (found := one.version())}}
+
+
+def record(
+    arguments: argparse.Namespace, argv: Sequence[str], figures: Figures, cells: Sequence[Cell]
+) -> dict[str, Any]:
+    """report.json."""
+    from benchmarks.render import cpu_name
+
+    device = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else "cpu"
+    return {
+        "command": shlex.join(["python", "-m", "tools.evaluate", *argv]),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {cpu_name()}; models on {device}",
+        "versions": versions(),
+        "protocol": PROTOCOL,
+        "seed": arguments.seed,
+        "cells": [{**cell._asdict(), "noise_profile": noise_of(cell).tolist()} for cell in cells],
+        "figures": [
+            {"picture": picture, "camera": cell.camera, "phase": cell.phase, "level": cell.level, "developer": name}
+            | {metric: round(value, 5) for metric, value in values.items()}
+            for (picture, cell), found in figures.of.items()
+            for name, values in found.items()
+        ],
+    }
+
+
+def read_line(path: Path, metric: str) -> dict[Cell, float]:
+    """The best mean of each cell in the report.json of an earlier run; ValueError for a file that is none."""
+    try:
+        found: dict[Cell, dict[str, list[float]]] = {}
+        for row in json.loads(path.read_text(encoding="utf-8"))["figures"]:
+            cell = Cell(row["camera"], row["phase"], row["level"])
+            found.setdefault(cell, {}).setdefault(row["developer"], []).append(row[metric])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected the report.json of a run of this command with {metric} ({error})"
+        ) from error
+    sign = METRICS[metric].sign
+    return {cell: sign * max(sign * float(np.mean(v)) for v in figures.values()) for cell, figures in found.items()}
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.evaluate",
+        usage="%(prog)s FOLDER [options]   (--help lists them)",
+        description="PSNR and more of developers, classical and learned, from the truth through a simulated camera.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="of pictures, taken as sRGB")
+    add("--model", action="append", default=[], metavar="M", help="name, folder or .safetensors; may be repeated")
+    add(
+        "--developers",
+        default=DEFAULT,
+        metavar="LIST",
+        help="classical ones (see below), all or none; default: %(default)s",
+    )
+    add("--levels", default="reference", metavar="LIST", help="of noise, see below; default: reference")
+    add(
+        "--cameras",
+        default="nikon-d850",
+        metavar="LIST",
+        help="names (isp.cameras), .yaml or raw; default: %(default)s",
+    )
+    add("--phases", default="RGGB", metavar="LIST", help="RGGB, GRBG, GBRG, BGGR, x-trans, quad-bayer; default: RGGB")
+    add("--noise", metavar="PROFILE", help="of the ISO levels, in place of the camera's; name or .yaml")
+    add("--metrics", default="psnr,ssim", metavar="LIST", help=f"{', '.join(METRICS)}; default: %(default)s")
+    add("--every", type=whole(1), default=1, metavar="N", help="every N-th picture of the folder, from the first")
+    add("--size", type=whole(16), metavar="N", help="only the middle of each picture, N x N pixels")
+    add("--seed", type=whole(0), default=0, metavar="N", help="of the noise; default: 0, which the tables use")
+    add("--jobs", type=whole(1), default=1, metavar="N", help="processes, of one thread each; default: 1")
+    add("--device", default="cpu", metavar="D", help="of the models, for example cuda; default: cpu")
+    add("--excellence", type=Path, metavar="JSON", help="report of an earlier run whose best is the excellence line")
+    add("-o", "--output", type=Path, metavar="DIR", help="write report.md, report.json and crops into this folder")
+    add("--crops", action="store_true", help="with -o: crops of every picture, side by side, as PNG")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.crops and not arguments.output:
+        parser.error("--crops needs -o DIR, where they go")
+    try:
+        return run_all(arguments, argv)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def run_all(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    metrics = chosen(arguments.metrics, METRICS, "metric")
+    classical = classical_of(arguments.developers)
+    levels = arguments.levels.replace("reference", REFERENCE).split(",")
+    cells = [
+        Cell(camera, phase, level, arguments.noise if level.startswith("iso") else None)
+        for camera in arguments.cameras.split(",")
+        for phase in arguments.phases.split(",")
+        for level in levels
+    ]
+    for cell in cells:  # complains before anything is begun
+        array(cell.phase), noise_of(cell)
+    given = read_line(arguments.excellence, metrics[0]) if arguments.excellence else None
+    models = [model_developer(name, arguments.device).name for name in arguments.model]
+    names = ImageFolder(arguments.folder).names
+    tasks = [
+        Task(
+            str(arguments.folder), name, seed_of(arguments.seed, index), arguments.size, cell, tuple(classical),
+            tuple(arguments.model), tuple(metrics), arguments.device, arguments.crops,
+        )
+        for index, name in enumerate(names) if index % arguments.every == 0
+        for cell in cells
+    ]  # fmt: skip
+    results: dict[tuple[str, Cell], Result] = {}
+    with executor(min(arguments.jobs, len(tasks)), None) as pool, tqdm(total=len(tasks), unit="frame") as bar:
+        futures = {}
+        for task in tasks:
+            futures[future := pool.submit(evaluate, task)] = task
+            future.add_done_callback(lambda _: bar.update())
+        for future in as_completed(futures):
+            results[futures[future].key] = future.result()
+    figures = Figures({task.key: results[task.key].figures for task in tasks})
+    pictures = list(dict.fromkeys(task.name for task in tasks))
+    text = f"`{shlex.join(['python', '-m', 'tools.evaluate', *argv])}`, {len(pictures)} pictures. {PROTOCOL}\n\n"
+    text += tables(figures, cells, classical, models, metrics, given)
+    print(text)
+    if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        write(arguments.output / "report.md", text + "\n")
+        write(arguments.output / "report.json", json.dumps(record(arguments, argv, figures, cells), indent=1) + "\n")
+        for picture in pictures if arguments.crops else ():
+            strips = {cell: strip for cell in cells if (strip := results[picture, cell].strip) is not None}
+            write_sheet(arguments.output / f"{Path(picture).stem}.png", strips, [*classical, *models])
+    return 0
+
+
+def write(path: Path, text: str) -> None:
+    with whole_file(path, overwrite=True) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def chosen(text: str, known: Iterable[str], what: str) -> list[str]:
+    """The names of a list with commas; ValueError for one that is unknown."""
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{what} {name!r} is unknown; known: {', '.join(known)}")
+    return names
+
+
+def classical_of(text: str) -> list[str]:
+    """The classical developers asked for; ValueError for an unknown one or one that is not installed."""
+    if text == "none":
+        return []
+    if text == "all":
+        bayer = [name for name, method in METHODS.items() if "bayer" in method.kinds]
+        libraw = [f"libraw-{name}{more}" for name in LIBRAW for more in ("", "+FBDD")]
+        return [*bayer, *libraw, *(name for name in PROGRAMS if installed(name))]
+    names = [developer(name).name for name in text.split(",")]
+    if missing := [name for name in names if not installed(name)]:
+        raise ValueError(f"{missing[0]} is not installed, or not on the PATH")
+    return names
+
+
+def whole(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
+        return int(text)
+
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
