@@ -19,7 +19,20 @@ from collections.abc import Callable
 from typing import Any
 
 from isp.nets.flat import Flat
+from isp.nets.nafnet import NAFNet, NAFNetRGB
+from isp.nets.refinement import Refined
+from isp.nets.restormer import Restormer, RestormerRGB
+from isp.nets.span import SPAN
+from isp.nets.xrestormer import XRestormer, XRestormerRGB
 
 NETWORKS: dict[str, Callable[..., Any]] = {
     "flat": Flat,
+    "nafnet": NAFNet,
+    "nafnet-rgb": NAFNetRGB,
+    "refined": Refined,
+    "restormer": Restormer,
+    "restormer-rgb": RestormerRGB,
+    "span": SPAN,
+    "xrestormer": XRestormer,
+    "xrestormer-rgb": XRestormerRGB,
 }

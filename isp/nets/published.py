@@ -25,16 +25,143 @@ class Row(NamedTuple):
     shape: tuple[int, int, int]  # planes, height and width of the input that published_macs is for
     source: str  # where it is printed, and the convention of its FLOPs
     macs_within: float = 0.03
+    copies: int = 1  # of the network, in a system that runs it so often
+    attention: bool = True  # published_macs counts the matrix products of attention, not convolutions alone
 
 
-ROWS: tuple[Row, ...] = ()
+RAW = "RAIM 2025 report, Track 1 (raw)"
+RGB = "RAIM 2025 report, Track 2 (RGB)"
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        "NAFNet (PolyU-AISP)",
+        "nafnet-rgb",
+        {},
+        29_159_715,
+        29e6,
+        3000e9,
+        (3, 3072, 4096),
+        f'{RAW}: 29 M, "3K GFLOPs" at 4096x3072, which are MACs of the RGB form at full size',
+    ),
+    Row(
+        "NAFNet (PolyU-AISP), packed raw",
+        "nafnet",
+        {},
+        29_162_604,
+        29e6,
+        None,
+        (4, 1536, 2048),
+        f"{RAW}: 29 M; 4 planes in, 12 out, PixelShuffle",
+    ),
+    Row(
+        "NAFNet of the paper",
+        "nafnet-rgb",
+        {"encoder": [1, 1, 1, 28], "middle": 1, "decoder": [1, 1, 1, 1]},
+        17_111_907,
+        None,
+        16e9,
+        (3, 256, 256),
+        "NAFNet, ECCV 2022, Sec. 5: MACs of width 32, the configuration of its release",
+    ),
+    Row(
+        "NAFNet with CrossGate (iAM_IR)",
+        "nafnet-rgb",
+        {"gate": "cross"},
+        48_768_931,
+        None,
+        None,
+        (3, 256, 256),
+        f"{RGB}; sizes and gate reconstructed",
+    ),
+    Row(
+        "SPAN (TeleAI), as trained",
+        "span",
+        {},
+        2_600_859,
+        2.60e6,
+        None,
+        (3, 256, 256),
+        f"{RGB}: 52 planes, x1; the fused kernels are stored too",
+    ),
+    Row(
+        "SPAN (TeleAI), merged",
+        "span",
+        {"merged": True},
+        477_103,
+        0.477e6,
+        None,
+        (3, 256, 256),
+        f"{RGB}: 52 planes, x1, after re-parameterisation",
+    ),
+    Row(
+        "Restormer stage 1 (MiAlgo)",
+        "restormer",
+        {},
+        26_119_876,
+        None,
+        None,
+        (4, 512, 512),
+        f"{RAW}; half of the two stages, sizes of the paper with bias-free norms",
+    ),
+    Row(
+        "Restormer, two stages (MiAlgo)",
+        "restormer",
+        {},
+        26_119_876,
+        52.24e6,
+        5351e9,
+        (4, 1024, 1024),
+        f'{RAW}: 52.24 M, "5351 GFLOPs" @1024, nearest to MACs of two networks on packed planes of 1024x1024; the rest is '
+        "unexplained",
+        macs_within=0.08,
+        copies=2,
+    ),
+    Row(
+        "Restormer",
+        "restormer-rgb",
+        {},
+        26_126_644,
+        26.13e6,
+        140.99e9,
+        (3, 256, 256),
+        "Restormer, CVPR 2022, for tasks other than denoising: MACs of convolutions (the authors count modules); 154.88 G "
+        "with attention",
+        attention=False,
+    ),
+    Row(
+        "X-Restormer",
+        "xrestormer-rgb",
+        {},
+        26_041_208,
+        26.0e6,
+        164.3e9,
+        (3, 256, 256),
+        "X-Restormer, arXiv 2310.11881, supplement: MACs of convolutions; 178.8 G with attention",
+        attention=False,
+    ),
+    Row(
+        "X-Restormer (IID-AI)",
+        "xrestormer",
+        {},
+        26_049_416,
+        None,
+        None,
+        (4, 512, 512),
+        f"{RAW} names the network; sizes of its paper",
+    ),
+)
 
 
-def count(network: str, arguments: dict[str, Any], shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Parameters, and MACs for one input of this shape (planes, height, width)."""
+def count(
+    network: str, arguments: dict[str, Any], shape: tuple[int, int, int], attention: bool = True
+) -> tuple[int, int]:
+    """Parameters, and MACs for one input of this shape (planes, height, width); those of convolutions alone, or with
+    the matrix products of attention."""
     with torch.device("meta"):
         module = NETWORKS[network](**arguments).eval()
         x = torch.empty(1, *shape)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(x)
-    return sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2
+    convolutions = counter.get_flop_counts()["Global"].get(torch.ops.aten.convolution, 0)
+    flops = counter.get_total_flops() if attention else convolutions
+    return sum(p.numel() for p in module.parameters()), flops // 2

@@ -10,6 +10,14 @@ from isp.nets import NETWORKS
 # name: arguments of a small one; every network has a line here
 SMALL: dict[str, dict[str, Any]] = {
     "flat": {"width": 8, "blocks": 2},
+    "nafnet": {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (2, 1)},
+    "nafnet-rgb": {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (2, 1), "gate": "cross"},
+    "refined": {"network": "span", "arguments": {"width": 4}},
+    "span": {"width": 4},
+    "restormer": {"dim": 8, "num_blocks": (1, 1, 1, 1), "num_refinement_blocks": 1},
+    "restormer-rgb": {"dim": 8, "num_blocks": (1, 1, 1, 1), "num_refinement_blocks": 1},
+    "xrestormer": {"dim": 8, "num_blocks": (1, 1, 1, 1), "num_refinement_blocks": 1, "window_size": 4},
+    "xrestormer-rgb": {"dim": 8, "num_blocks": (1, 1, 1, 1), "num_refinement_blocks": 1, "window_size": 4},
 }
 PLANES = {"raw": 4, "rgb": 3}
 
