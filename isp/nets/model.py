@@ -75,6 +75,8 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.network = NETWORKS[config.network](**config.arguments)
+        if self.network.kind == "rgb" and config.base is None:
+            raise ValueError(f"network {config.network!r} takes RGB, so that base cannot be null; name a Bayer method")
         base_reach = 0 if config.base is None else METHODS[config.base].halo
         reach: int | None = self.network.reach
         unit = 1 if self.network.kind == "raw" else 2  # samples of the network's input to one of the packed mosaic
@@ -84,18 +86,27 @@ class Model(nn.Module):
         if reach is not None and base_reach is not None:
             self.reach = -(-reach // unit) + -(-base_reach // 2)
 
-    def forward(self, packed: Tensor, sigma: Tensor) -> Tensor:
+    def forward(self, packed: Tensor, sigma: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """dtype: the network's own arithmetic under autocast, bfloat16 for one; what is around it stays as it is."""
         c = self.config
         x = self.to_signal(packed)
         base = None if c.base is None else METHODS[c.base].function(pixel_shuffle(x, 2), PATTERN)  # B 3 2h 2w
         if self.network.kind == "rgb":
-            y = self.network(base)
+            assert base is not None
+            y = self.through(base, dtype)
         else:
             given = {"packed": lambda: x, "sigma": lambda: self.spread(packed, sigma)}
             if base is not None:
                 given["base"] = lambda: pixel_unshuffle(base, 2)
-            y = self.network(torch.cat([given[name]() for name in c.inputs], dim=1))
+            y = self.through(torch.cat([given[name]() for name in c.inputs], dim=1), dtype)
         return self.to_linear(y + base if c.residual and base is not None else y)
+
+    def through(self, x: Tensor, dtype: torch.dtype | None) -> Tensor:
+        """The network's output, in the type of x."""
+        if dtype is None:
+            return self.network(x)
+        with torch.autocast(x.device.type, dtype):
+            return self.network(x).to(x.dtype)
 
     def to_signal(self, x: Tensor) -> Tensor:
         """Linear light to what the network works on."""
