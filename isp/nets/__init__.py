@@ -18,21 +18,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from isp.nets.b2fnet import B2FNet
+from isp.nets.dwt_hybrid import DWTHybrid
 from isp.nets.flat import Flat
+from isp.nets.msunet import MSUnet
+from isp.nets.mw_ispnet import MWISPNet, MWISPNetRGB
 from isp.nets.nafnet import NAFNet, NAFNetRGB
 from isp.nets.refinement import Refined
 from isp.nets.restormer import Restormer, RestormerRGB
 from isp.nets.span import SPAN
+from isp.nets.tiny_unet import TinyUNet, TinyUNetRGB
 from isp.nets.xrestormer import XRestormer, XRestormerRGB
 
 NETWORKS: dict[str, Callable[..., Any]] = {
+    "b2fnet": B2FNet,
+    "dwt-hybrid": DWTHybrid,
     "flat": Flat,
+    "msunet": MSUnet,
+    "mw-ispnet": MWISPNet,
+    "mw-ispnet-rgb": MWISPNetRGB,
     "nafnet": NAFNet,
     "nafnet-rgb": NAFNetRGB,
     "refined": Refined,
     "restormer": Restormer,
     "restormer-rgb": RestormerRGB,
     "span": SPAN,
+    "tiny-unet": TinyUNet,
+    "tiny-unet-rgb": TinyUNetRGB,
     "xrestormer": XRestormer,
     "xrestormer-rgb": XRestormerRGB,
 }

@@ -10,6 +10,13 @@ from isp.nets import NETWORKS
 # name: arguments of a small one; every network has a line here
 SMALL: dict[str, dict[str, Any]] = {
     "flat": {"width": 8, "blocks": 2},
+    "b2fnet": {"widths": (4, 6, 8)},
+    "dwt-hybrid": {"widths": (4, 6, 8), "pairs": 1, "reduction": 2},
+    "msunet": {"widths": (4, 6, 8)},
+    "mw-ispnet": {"widths": (4, 6, 8), "blocks": 1, "reduction": 2},
+    "mw-ispnet-rgb": {"widths": (4, 6, 8), "blocks": 1, "reduction": 2},
+    "tiny-unet": {"widths": (4, 8, 12)},
+    "tiny-unet-rgb": {"widths": (4, 8, 12)},
     "nafnet": {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (2, 1)},
     "nafnet-rgb": {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (2, 1), "gate": "cross"},
     "refined": {"network": "span", "arguments": {"width": 4}},

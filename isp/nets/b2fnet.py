@@ -1,0 +1,50 @@
+"""B2FNet: green and red-blue apart, then together.
+
+TongJi-IPOE in NTIRE 2025 RAIM, raw track (J. Liang et al., "The 2nd Restore Any Image Model (RAIM) in the Wild
+Challenge", CVPRW 2025, supplementary). One UNet sees the two green planes, one the red and the blue; a third fuses what
+both give, with their encoders' features added to its own skips.
+Differs from the paper: nothing known. The report does not say where activations stand in the tail; here after each
+layer but the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from isp.nets.blocks import UNet
+
+
+class B2FNet(nn.Module):
+    """planes of packed raw to RGB at twice the size: B planes h w to B 3 2h 2w; h and w multiples of 4.
+
+    planes: 4 R G G B, or 8 with their noise behind them, which each branch sees for its own planes.
+    """
+
+    kind = "raw"
+
+    def __init__(self, planes: int = 4, widths: Sequence[int] = (16, 32, 64)) -> None:
+        super().__init__()
+        if planes not in (4, 8):
+            raise ValueError(f"planes is {planes}; B2FNet takes 4 (packed), or 8 (packed and sigma)")
+        self.gg = UNet(planes // 2, 2, widths)
+        self.rb = UNet(planes // 2, 2, widths)
+        self.fusion = UNet(4, None, widths)
+        self.tail = nn.Sequential(
+            nn.ConvTranspose2d(widths[0], widths[0], 2, 2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(widths[0], widths[0], 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(widths[0], 3, 3, padding=1),
+        )
+        self.multiple = self.minimum = self.fusion.multiple
+        self.reach: int | None = self.gg.reach + self.fusion.reach + 1  # the tail's two, at full size
+
+    def forward(self, x: Tensor) -> Tensor:
+        gg = self.gg.encode(torch.cat([x[:, 1::4], x[:, 2::4]], 1))
+        rb = self.rb.encode(torch.cat([x[:, 0::4], x[:, 3::4]], 1))
+        fused = self.fusion.encode(torch.cat([self.gg.decode(gg), self.rb.decode(rb)], 1))
+        skips = [a + b + c for a, b, c in zip(fused[:-1], gg[:-1], rb[:-1], strict=True)]
+        return self.tail(self.fusion.decode([*skips, fused[-1]]))

@@ -1,0 +1,89 @@
+"""Blocks that two or more papers share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
+
+
+class ChannelAttention(nn.Module):
+    """Each plane scaled by a weight in (0, 1) made of the means of all planes.
+
+    Y. Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks", ECCV 2018, Sec. 3.3.
+    """
+
+    def __init__(self, width: int, reduction: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(width, width // reduction, 1)
+        self.up = nn.Conv2d(width // reduction, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.up(self.down(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+
+
+class RCAB(nn.Module):
+    """Residual block with channel attention; ECCV 2018 as above, Sec. 3.4."""
+
+    def __init__(self, width: int, reduction: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.attention = ChannelAttention(width, reduction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.attention(self.second(self.first(x).relu()))
+
+
+class UNet(nn.Module):
+    """The plain UNet of TongJi-IPOE's networks: B planes h w to B out h w, and its features on the way.
+
+    After O. Ronneberger et al., "U-Net", MICCAI 2015: two 3x3 convolutions with ReLU at each level, 2x2 max-pooling,
+    3x3 transposed convolutions of stride 2. out None: no last convolution, widths[0] planes come out.
+    """
+
+    def __init__(self, planes: int, out: int | None, widths: Sequence[int] = (16, 32, 64)) -> None:
+        super().__init__()
+        self.multiple = 2 ** (len(widths) - 1)
+        # At each level two convolutions down and two up; a step to the grid below and back moves a site by up to 2: one
+        # within a pooled pair, one within the transposed convolution.
+        self.reach = 2
+        for _ in widths[1:]:
+            self.reach = 2 * self.reach + 2 + 2 + 2
+        self.encoders = nn.ModuleList([pair(a, b) for a, b in pairwise([planes, *widths])])
+        steps = list(pairwise(widths))[::-1]
+        self.ups = nn.ModuleList([nn.ConvTranspose2d(b, a, 3, 2, padding=1, output_padding=1) for a, b in steps])
+        self.decoders = nn.ModuleList([pair(2 * a, a) for a, _ in steps])
+        self.last: nn.Module = nn.Identity()
+        if out is not None:
+            self.last = nn.Conv2d(widths[0], out, 3, padding=1)
+            self.reach += 1
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """The features of each level, from the finest to the coarsest."""
+        features = [self.encoders[0](x)]
+        for encoder in self.encoders[1:]:
+            features.append(encoder(max_pool2d(features[-1], 2)))
+        return features
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        *skips, x = features
+        for up, decoder, skip in zip(self.ups, self.decoders, skips[::-1], strict=True):
+            x = decoder(torch.cat([skip, up(x)], 1))
+        return self.last(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+def pair(planes: int, width: int) -> nn.Sequential:
+    """Two 3x3 convolutions with ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(planes, width, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.ReLU(inplace=True),
+    )
