@@ -2,12 +2,12 @@
 
 import pytest
 
-from isp.nets.published import ROWS, Row, count
+from isp.nets.published import ROWS, Row, measure
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.network}-{row.system}".replace(" ", "-"))
 def test_parameters_and_macs(row: Row):
-    parameters, macs = count(row.network, row.arguments, row.shape)
+    parameters, macs = measure(row)
     assert parameters == row.parameters
     if row.published_parameters is not None:
         assert parameters == pytest.approx(row.published_parameters, rel=0.01)
