@@ -21,6 +21,7 @@ from typing import Any
 from isp.nets.b2fnet import B2FNet
 from isp.nets.dwt_hybrid import DWTHybrid
 from isp.nets.flat import Flat
+from isp.nets.mialgo_student import MiAlgoStudent
 from isp.nets.msunet import MSUnet
 from isp.nets.mw_ispnet import MWISPNet, MWISPNetRGB
 from isp.nets.nafnet import NAFNet, NAFNetRGB
@@ -34,6 +35,7 @@ NETWORKS: dict[str, Callable[..., Any]] = {
     "b2fnet": B2FNet,
     "dwt-hybrid": DWTHybrid,
     "flat": Flat,
+    "mialgo-student": MiAlgoStudent,
     "msunet": MSUnet,
     "mw-ispnet": MWISPNet,
     "mw-ispnet-rgb": MWISPNetRGB,

@@ -54,6 +54,16 @@ ROWS: tuple[Row, ...] = (
         f'{RAW}: 0.39 M, 23.45 "GFLOPs" at 1024x1024, which are MACs',
     ),
     Row(
+        "Phase-3 student (MiAlgo)",
+        "mialgo-student",
+        {},
+        4_637_628,
+        4.62e6,
+        372.09e9 / 2,
+        (4, 512, 512),
+        f"{RAW}: 4.62 M, 372.09 GFLOPs at 1024x1024, which are two per MAC",
+    ),
+    Row(
         "DWT hybrid (NJUST-KMG)",
         "dwt-hybrid",
         {},

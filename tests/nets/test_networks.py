@@ -12,6 +12,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "flat": {"width": 8, "blocks": 2},
     "b2fnet": {"widths": (4, 6, 8)},
     "dwt-hybrid": {"widths": (4, 6, 8), "pairs": 1, "reduction": 2},
+    "mialgo-student": {"widths": (4, 6, 8), "blocks": 1, "heads": 2},
     "msunet": {"widths": (4, 6, 8)},
     "mw-ispnet": {"widths": (4, 6, 8), "blocks": 1, "reduction": 2},
     "mw-ispnet-rgb": {"widths": (4, 6, 8), "blocks": 1, "reduction": 2},
