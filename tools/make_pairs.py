@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("sources", nargs="*", metavar="SOURCE", help="folder of images or of raws, HDF5 file, or dead-leaves")
     add("-o", "--output", type=Path, metavar="DIR", help="the store")
     add("-n", "--pairs", type=_whole(1), metavar="N", help="pairs that the store shall hold")
-    add("--recipe", metavar="NAME", help="mialgo, iid-ai, njust-heavy, njust-light, upi, or a .yaml of your own")
+    add("--recipe", metavar="NAME", help="mialgo, iid-ai, njust-heavy, njust-light, upi, wide, or a .yaml of your own")
     add(
         "--camera",
         default="random",
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "expected at least one SOURCE: a folder, an HDF5 file, or dead-leaves (--verify -o DIR needs none)"
         )
     if arguments.sources and not arguments.recipe:
-        parser.error("expected --recipe: mialgo, iid-ai, njust-heavy, njust-light, upi, or a .yaml of your own")
+        parser.error("expected --recipe: mialgo, iid-ai, njust-heavy, njust-light, upi, wide, or a .yaml of your own")
     if arguments.sources and not arguments.preview and not (arguments.output and arguments.pairs):
         parser.error("expected -o DIR and -n N (or --preview PNG)")
     try:

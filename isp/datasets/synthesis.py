@@ -16,7 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from itertools import count
 from typing import Any
@@ -61,7 +61,7 @@ from isp.noise.eld import EldParameters, eld_noise, sample_eld
 from isp.noise.gaussian import amplify, gaussian_noise, noise_std
 from isp.noise.poisson import poisson_noise
 from isp.noise.profile import NoiseProfile, TableRow, load_profile
-from isp.noise.upi import sample_upi
+from isp.noise.upi import LAWS, sample_upi
 from isp.options import RenderOptions
 from isp.parameters import RenderParameters, resolve
 from isp.pipeline import display_stages, run, undo
@@ -101,6 +101,12 @@ class Pairs:
         """The noisy side as the whole counts it is, black included: B 4 h w, int32."""
         scale, black = self.scale.view(-1, 1, 1, 1), self.black.view(-1, 1, 1, 1)
         return (self.noisy * scale + black).round().int()
+
+    @staticmethod
+    def joined(parts: Sequence[Pairs]) -> Pairs:
+        """Pairs of one size as one batch."""
+        tensors = {f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Pairs)[:-1]}
+        return Pairs(**tensors, records=tuple(record for part in parts for record in part.records))
 
     def balanced(self) -> tuple[Tensor, Tensor, Tensor]:
         """What a network takes and gives: packed B 4 h w, its noise's standard deviation B 4 h w, and the clean camera
@@ -145,7 +151,7 @@ def undo_smoothstep(y: Tensor) -> Tensor:
 class CameraChoice:
     """Which camera a pair is unprocessed with: a shipped one by name, a YAML or raw file, or "random".
 
-    noise: a noise profile by name or path, in place of the camera's own and of the recipe's.
+    noise: a noise profile by name or path, or a law of isp.noise.upi, in place of the camera's own and of the recipe's.
     """
 
     def __init__(self, camera: str, noise: str | None = None) -> None:
@@ -155,19 +161,19 @@ class CameraChoice:
             if one.frame.kind == "monochrome":
                 raise ValueError(f"camera {one.name!r} is monochrome; pairs need a colour mosaic")
         if noise is not None:
-            _profile(noise)
+            _profile_or_law(noise)
 
     def draw(self, recipe: Recipe, rng: np.random.Generator) -> Camera:
         if self.name != "random":
             return self._pool[0]
         return random_camera(rng, recipe.random_camera, self._pool)
 
-    def profile(self, camera: Camera | None, recipe: Recipe, rng: np.random.Generator) -> NoiseProfile | None:
-        """The noise profile of a pair: the one asked for, the camera's own, or one of the recipe's; None: the law of
-        the UPI paper. camera None: a clean raw, whose own noise is what it is rid of."""
+    def profile(self, camera: Camera | None, recipe: Recipe, rng: np.random.Generator) -> NoiseProfile | str:
+        """The noise profile of a pair: the one asked for, the camera's own, or one of the recipe's; or the name of a
+        law of isp.noise.upi. camera None: a clean raw, whose own noise is what it is rid of."""
         needs_eld = recipe.sensor.model == "eld"
         if self.noise is not None:
-            return _profile(self.noise)
+            return _profile_or_law(self.noise)
         if camera is not None:
             own = _profile(camera.noise) if camera.noise else None
             if own and (own.eld if needs_eld else own.iso_range):
@@ -175,13 +181,16 @@ class CameraChoice:
             tag, iso = camera.frame.noise_profile, camera.frame.iso
             if tag is not None and iso is not None and not needs_eld:
                 return _from_tag(camera, tag, iso)
-        name = recipe.noise[int(rng.integers(len(recipe.noise)))]
-        return None if name == "upi" else _profile(name)
+        return _profile_or_law(recipe.noise[int(rng.integers(len(recipe.noise)))])
 
 
 @lru_cache(maxsize=64)
 def _profile(name: str) -> NoiseProfile:
     return load_profile(name)
+
+
+def _profile_or_law(name: str) -> NoiseProfile | str:
+    return name if name in LAWS else _profile(name)
 
 
 def _from_tag(camera: Camera, tag: np.ndarray, iso: float) -> NoiseProfile:
@@ -290,21 +299,21 @@ def draw_pair(
     camera = light.camera
     exposure_ev = float(rng.uniform(*recipe.exposure_ev))
     profile = choice.profile(None if light.is_camera_rgb else camera, recipe, rng)
-    iso = (isos or recipe.iso).draw(rng) if profile is not None else None
+    iso = None if isinstance(profile, str) else (isos or recipe.iso).draw(rng)
     scale, black = _levels_of(camera)
-    if profile is not None and profile.bits and 2**profile.bits - 1 >= profile.scale > 1:
+    if not isinstance(profile, str) and profile.bits and 2**profile.bits - 1 >= profile.scale > 1:
         scale, black = profile.scale, 2**profile.bits - 1 - profile.scale
     eld = None
     if recipe.sensor.model == "eld":
-        if profile is None:
-            raise ValueError(f"recipe {recipe.name!r} asks for ELD noise from the law of the UPI paper, which has none")
+        if isinstance(profile, str):
+            raise ValueError(f"recipe {recipe.name!r} asks for ELD noise from the law {profile!r}, which has none")
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         eld = replace(sample_eld(profile, 1, generator=generator), step=0.0)  # its counts are made whole later
         iso = None
         shot, read = (value.double().numpy().repeat(4) for value in eld.shot_read)
         read = read + 1 / (12 * scale**2)
-    elif profile is None:
-        law = sample_upi(1, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
+    elif isinstance(profile, str):
+        law = sample_upi(1, law=profile, generator=torch.Generator().manual_seed(int(rng.integers(2**62))))
         shot, read = (np.full(4, float(value)) for value in law)
     else:
         assert iso is not None
@@ -321,7 +330,7 @@ def draw_pair(
         light=light,
         exposure_ev=exposure_ev,
         iso=iso,
-        profile="upi" if profile is None else profile.name,
+        profile=profile if isinstance(profile, str) else profile.name,
         shot=shot,
         read=read,
         scale=scale,
@@ -334,9 +343,9 @@ def draw_pair(
 def check_isos(choice: CameraChoice, recipe: Recipe, isos: Isos | None) -> list[str]:
     """A line for each noise profile whose calibration the ISOs go beyond."""
     wanted = (isos or recipe.iso).values
-    names = [choice.noise] if choice.noise else [name for name in recipe.noise if name != "upi"]
+    names = [choice.noise] if choice.noise else recipe.noise
     lines = []
-    for profile in (_profile(name) for name in names):
+    for profile in (_profile(name) for name in names if name not in LAWS):
         low, high = profile.iso_range or (min(wanted), max(wanted))
         if min(wanted) < low or max(wanted) > high:
             lines.append(
@@ -625,19 +634,21 @@ def make_pair(
 
 
 class PairStream:
-    """Batches of pairs without an end, made on the device that trains; the same seed gives the same ones.
+    """Batches of pairs without an end, made on the device that trains; batch n depends on the arguments and n alone.
 
-    A pool of whole pictures lies on the device, one of which is replaced every `renew` batches, read meanwhile in a
-    thread: no step waits for files. So do LIGHTS cameras under their lights, one of which is drawn anew for each batch.
-    Windows are cut from random pictures of the pool, flipped and transposed at random (before they are mosaicked, so
-    that the phase stays). One downsampling factor holds for a batch.
+    A pool of pictures lies on the device, one of which is replaced every `renew` batches, read meanwhile in a thread:
+    no step waits for files. So do LIGHTS cameras under their lights, each for a recipe, one of which is drawn anew for
+    each batch. Windows are cut from random pictures of the pool, flipped and transposed at random (before they are
+    mosaicked, so that the phase stays).
+    recipe: one, or several of which each has an equal share.
+    share: (rank, of): of each batch only this part is made, batch / of pairs; together the parts are the batch.
     prefetch: batches made ahead in a thread of their own; 0: in the caller's, which a GPU prefers.
     """
 
     def __init__(
         self,
         source: Source,
-        recipe: Recipe,
+        recipe: Recipe | Sequence[Recipe],
         choice: CameraChoice,
         *,
         batch: int,
@@ -647,73 +658,109 @@ class PairStream:
         device: str | torch.device = "cpu",
         pool: int = 32,
         renew: int = 4,
+        share: tuple[int, int] = (0, 1),
         prefetch: int | None = None,
     ) -> None:
-        self.source, self.recipe, self.choice, self.isos = source, recipe, choice, isos
+        self.source, self.choice, self.isos = source, choice, isos
+        self.recipes = [recipe] if isinstance(recipe, Recipe) else list(recipe)
         self.batch, self.size, self.seed, self.device = batch, size, seed, torch.device(device)
-        self.pool, self.renew = min(pool, len(source)), renew
+        self.pool, self.renew, self.share = min(pool, len(source)), renew, share
         self.prefetch = (0 if self.device.type == "cuda" else 2) if prefetch is None else prefetch
+        self._order = np.random.default_rng([seed, len(source)]).permutation(len(source))
+        self._pictures: dict[int, Sample] = {}  # of the pool, by their number in the endless series of _order
+        self._lights: dict[int, tuple[Recipe, Light]] = {}  # by the batch that they were drawn for
 
     def __iter__(self) -> Iterator[Pairs]:
-        batches = self._batches()
+        return self.batches()
+
+    def batches(self, start: int = 0, *, batch: int | None = None, size: int | None = None) -> Iterator[Pairs]:
+        """The batches from number `start` on. batch, size: in place of the stream's own."""
+        made = self._batches(start, batch or self.batch, size or self.size)
         if not self.prefetch:
-            yield from batches
+            yield from made
             return
         with ThreadPoolExecutor(1) as thread:
-            ahead: deque[Future[Pairs]] = deque(thread.submit(next, batches) for _ in range(self.prefetch))
-            while True:
-                pairs = ahead.popleft().result()
-                ahead.append(thread.submit(next, batches))
-                yield pairs
+            ahead: deque[Future[Pairs]] = deque(thread.submit(next, made) for _ in range(self.prefetch))
+            try:
+                while True:
+                    pairs = ahead.popleft().result()
+                    ahead.append(thread.submit(next, made))
+                    yield pairs
+            finally:
+                for future in ahead:
+                    future.cancel()
 
-    def _batches(self) -> Iterator[Pairs]:
-        rng = np.random.default_rng(self.seed)
-        generator = torch.Generator(self.device).manual_seed(self.seed)
-        order = rng.permutation(len(self.source)).tolist()
-
-        def load(number: int) -> Sample:
-            sample = self.source[order[number % len(order)]]
-            return sample._replace(rgb=sample.rgb.half().to(self.device))  # half the memory; 1/16 of an 8-bit step
-
+    def _batches(self, start: int, batch: int, size: int) -> Iterator[Pairs]:
+        rank, of = self.share
+        if batch % of:
+            raise ValueError(f"a batch of {batch} cannot be shared by {of} processes; expected a multiple of {of}")
+        mine = range(rank * (batch // of), (rank + 1) * (batch // of))
         with ThreadPoolExecutor(1) as reader:
-            pool = list(reader.map(load, range(self.pool)))
-            lights = [draw_light(self.recipe, self.choice, rng) for _ in range(LIGHTS)]
-            coming = reader.submit(load, self.pool)
-            for number in count():
-                if number % self.renew == self.renew - 1 and self.pool < len(order):
-                    loaded = number // self.renew
-                    pool[loaded % self.pool] = coming.result()
-                    coming = reader.submit(load, self.pool + loaded + 1)
-                lights[number % LIGHTS] = draw_light(self.recipe, self.choice, rng)
-                chosen = [pool[i] for i in rng.integers(self.pool, size=self.batch)]
+            coming: dict[int, Future[Sample]] = {}
+            for number in count(start):
+                newest = self.pool + (number + 1) // self.renew if self.pool < len(self.source) else self.pool
+                wanted = range(newest - self.pool, newest)  # the pool of this batch
+                for n in (*wanted, *([newest] if newest > self.pool else [])):
+                    if n not in self._pictures and n not in coming:
+                        coming[n] = reader.submit(self._read, n)
+                for n in [n for n in coming if n in wanted]:
+                    self._pictures[n] = coming.pop(n).result()
+                for n in [n for n in self._pictures if n not in wanted]:
+                    del self._pictures[n]
+                pool = [self._pictures[n] for n in wanted]
+                lights = self._lights_of(number)
                 with torch.no_grad():  # closed before the yield: it would hold for the caller too
-                    pairs = self._batch(chosen, lights, number, rng, generator)
+                    pairs = Pairs.joined([self._pair(pool, lights, number, i, batch, size) for i in mine])
                 yield pairs
 
-    def _batch(
-        self,
-        samples: Sequence[Sample],
-        lights: Sequence[Light],
-        number: int,
-        rng: np.random.Generator,
-        generator: torch.Generator,
+    def _read(self, number: int) -> Sample:
+        sample = self.source[int(self._order[number % len(self._order)])]
+        return sample._replace(rgb=_small(sample.rgb).to(self.device))
+
+    def _lights_of(self, number: int) -> list[tuple[Recipe, Light]]:
+        """Those of batch `number`: drawn for it and for the LIGHTS - 1 batches before it."""
+        wanted = range(number, number + LIGHTS)
+        for n in [n for n in self._lights if n not in wanted]:
+            del self._lights[n]
+        for n in wanted:
+            if n not in self._lights:
+                rng = np.random.default_rng([self.seed, 1, n])
+                recipe = self.recipes[int(rng.integers(len(self.recipes)))]
+                self._lights[n] = (recipe, draw_light(recipe, self.choice, rng))
+        return [self._lights[n] for n in wanted]
+
+    def _pair(
+        self, pool: Sequence[Sample], lights: Sequence[tuple[Recipe, Light]], number: int, i: int, batch: int, size: int
     ) -> Pairs:
-        room = min(min(sample.rgb.shape[-2:]) for sample in samples) // (2 * self.size)
-        factor = choose_factor(self.recipe, room, rng)
-        side = 2 * self.size * factor
-        pictures, draws = [], []
-        for i, sample in enumerate(samples):
-            window = choose_window(sample.rgb.shape[1], sample.rgb.shape[2], side, rng)
-            light = lights[int(rng.integers(len(lights)))] if sample.meta is None else own_light(self.recipe, sample)
-            draw = draw_pair(
-                self.recipe, self.choice, light, rng,
-                index=number * self.batch + i, seed=int(rng.integers(2**62)), source=sample.name, window=window,
-                factor=factor, isos=self.isos,
-            )  # fmt: skip
-            picture = cut(sample.rgb, window, side)
-            across, down, swap = rng.integers(2, size=3)
-            picture = picture.flip([axis for axis, turn in ((1, down), (2, across)) if turn])
-            picture = picture.transpose(1, 2) if swap else picture
-            pictures.append(unprocess_clean(picture.float()[None], self.recipe, draw))
-            draws.append(draw)
-        return degrade(torch.cat(pictures), draws, self.recipe, generator)
+        """Pair i of batch `number`."""
+        index = number * batch + i
+        seed = int(np.random.SeedSequence([self.seed, 2, number, i]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        rng = np.random.default_rng(seed)
+        sample = pool[int(rng.integers(len(pool)))]
+        recipe, light = lights[int(rng.integers(len(lights)))]
+        if sample.meta is not None:
+            light = own_light(recipe, sample)
+        factor = choose_factor(recipe, min(sample.rgb.shape[-2:]) // (2 * size), rng)
+        side = 2 * size * factor
+        window = choose_window(sample.rgb.shape[1], sample.rgb.shape[2], side, rng)
+        draw = draw_pair(
+            recipe, self.choice, light, rng,
+            index=index, seed=seed, source=sample.name, window=window, factor=factor, isos=self.isos,
+        )  # fmt: skip
+        picture = _full(cut(sample.rgb, window, side))
+        across, down, swap = rng.integers(2, size=3)
+        picture = picture.flip([axis for axis, turn in ((1, down), (2, across)) if turn])
+        picture = picture.transpose(1, 2) if swap else picture
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
+        return degrade(unprocess_clean(picture[None], recipe, draw), [draw], recipe, generator)
+
+
+def _small(rgb: Tensor) -> Tensor:
+    """A picture to keep: uint8 where that holds it exactly, else half (1/16 of an 8-bit step)."""
+    bytes_ = (rgb * 255).round()
+    return bytes_.to(torch.uint8) if torch.equal(bytes_ / 255, rgb) and bytes_.min() >= 0 else rgb.half()
+
+
+def _full(kept: Tensor) -> Tensor:
+    """What _small kept, as float32."""
+    return kept.float() / 255 if kept.dtype == torch.uint8 else kept.float()

@@ -16,8 +16,8 @@ def write(tmp_path, **changes):
     return path
 
 
-def test_the_five_recipes_ship_and_survive_a_round_trip():
-    assert recipe_names() == ["iid-ai", "mialgo", "njust-heavy", "njust-light", "upi"]
+def test_the_recipes_ship_and_survive_a_round_trip():
+    assert recipe_names() == ["iid-ai", "mialgo", "njust-heavy", "njust-light", "upi", "wide"]
     for name in recipe_names():
         recipe = load_recipe(name)
         assert recipe.name == name

@@ -258,6 +258,33 @@ class TestStream:
             assert torch.equal(a.noisy, b.noisy)
             assert torch.equal(a.clean, b.clean)
 
+    @pytest.mark.parametrize("pool", [2, 9])
+    def test_any_batch_can_be_asked_for_by_its_number(self, pool):
+        whole = iter(self.stream(pool=pool, prefetch=0))
+        expected = [next(whole) for _ in range(9)]
+        again = self.stream(pool=pool)
+        for start in (7, 2):  # forwards and backwards, on one stream
+            for n, pairs in zip((start, start + 1), again.batches(start), strict=False):
+                assert torch.equal(pairs.noisy, expected[n].noisy)
+                assert pairs.records == expected[n].records
+
+    def test_shares_make_up_the_batch(self):
+        whole = next(self.stream(prefetch=0).batches(3))
+        parts = [next(self.stream(share=(rank, 2)).batches(3)) for rank in range(2)]
+        assert torch.equal(torch.cat([part.noisy for part in parts]), whole.noisy)
+        with pytest.raises(ValueError, match="a batch of 4 cannot be shared by 3"):
+            next(iter(self.stream(share=(0, 3), prefetch=0)))
+
+    def test_batches_of_another_size(self):
+        pairs = next(self.stream().batches(5, batch=2, size=24))
+        assert pairs.noisy.shape == (2, 4, 24, 24)
+
+    def test_every_recipe_has_its_share(self):
+        recipes = [load_recipe("upi"), load_recipe("wide")]
+        stream = PairStream(Photographs(), recipes, CameraChoice("random"), batch=40, size=8, pool=2, prefetch=0)
+        names = [record["recipe"] for record in next(iter(stream)).records]
+        assert 8 <= names.count("upi") <= 32
+
     @pytest.mark.parametrize("prefetch", [0, 2])
     def test_the_caller_s_gradients_stay_on(self, prefetch):
         for _, pairs in zip(range(2), self.stream(prefetch=prefetch), strict=False):
