@@ -29,6 +29,7 @@ from isp.nets.refinement import Refined
 from isp.nets.restormer import Restormer, RestormerRGB
 from isp.nets.span import SPAN
 from isp.nets.tiny_unet import TinyUNet, TinyUNetRGB
+from isp.nets.wavelet_fusion import WaveletFusionNet
 from isp.nets.xrestormer import XRestormer, XRestormerRGB
 
 NETWORKS: dict[str, Callable[..., Any]] = {
@@ -47,6 +48,7 @@ NETWORKS: dict[str, Callable[..., Any]] = {
     "span": SPAN,
     "tiny-unet": TinyUNet,
     "tiny-unet-rgb": TinyUNetRGB,
+    "wavelet-fusion": WaveletFusionNet,
     "xrestormer": XRestormer,
     "xrestormer-rgb": XRestormerRGB,
 }

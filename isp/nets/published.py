@@ -94,6 +94,16 @@ ROWS: tuple[Row, ...] = (
         "ours: the RGB form on packed planes, with a PixelShuffle",
     ),
     Row(
+        "WaveletFusionNet (NulltoZero)",
+        "wavelet-fusion",
+        {},
+        300_571,
+        0.303e6,
+        None,
+        (3, 1024, 1024),
+        f"{RGB}: 0.303 M; the blocks are reconstructed",
+    ),
+    Row(
         "MSUnet (TongJi-IPOE)",
         "msunet",
         {},
