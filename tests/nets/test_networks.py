@@ -18,7 +18,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mw-ispnet-rgb": {"widths": (4, 6, 8), "blocks": 1, "reduction": 2},
     "tiny-unet": {"widths": (4, 8, 12)},
     "tiny-unet-rgb": {"widths": (4, 8, 12)},
-    "wavelet-fusion": {"base": 4, "encoder": 1, "reduction": 2},
+    "wavelet-fusion": {"base": 4, "encoder": 1, "reduction": 1},
     "nafnet": {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (2, 1)},
     "nafnet-rgb": {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (2, 1), "gate": "cross"},
     "refined": {"network": "span", "arguments": {"width": 4}},
