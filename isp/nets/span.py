@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-
 MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's RGB, as released
 RANGE = 255.0  # what the released networks work on
 
@@ -40,11 +39,13 @@ class Conv3XC(nn.Module):
 
     def fused(self) -> tuple[Tensor, Tensor]:
         """Kernel out planes 3 3 and bias of the one convolution that the branches are."""
-        first, middle, last = self.conv
+        chain: Any = self.conv
+        skip: Any = self.sk
+        first, middle, last = chain
         outer = last.weight.flatten(1)
         kernel = torch.einsum("om,mnhw,ni->oihw", outer, middle.weight, first.weight.flatten(1))
         bias = outer @ (middle.weight.sum((2, 3)) @ first.bias + middle.bias) + last.bias
-        return kernel + pad(self.sk.weight, (1, 1, 1, 1)), bias + self.sk.bias
+        return kernel + pad(skip.weight, (1, 1, 1, 1)), bias + skip.bias
 
     def forward(self, x: Tensor) -> Tensor:
         return self.eval_conv(x) if self.merged else conv2d(x, *self.fused(), padding=1)
