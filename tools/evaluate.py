@@ -9,7 +9,7 @@ import platform
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -26,13 +26,15 @@ from tqdm import tqdm
 from isp.cameras import load_camera
 from isp.datasets.sources import ImageFolder, read_picture
 from isp.files import whole_file
+from isp.metrics import lpips, psnr, ssim
 from isp.options import RenderOptions
 from isp.parameters import resolve
 from isp.pipeline import camera_stages, display_stages, render, run, sensor_stages, unprocess
 from isp.primaries import D65
 from isp.raw import RawImage, write_dng
 from isp.raw.cfa import CANONICAL, CFA
-from isp.stages.demosaic import METHODS
+from isp.stages.demosaic import LIBRAW, METHODS
+from isp.stages.demosaic.libraw import NAMES
 from isp.stages.white_balance import white_balance
 from tools.make_pairs import executor
 
@@ -45,7 +47,8 @@ and the counts rounded; every developer makes an sRGB picture of the same frame,
 of encoded sRGB over the whole picture, and the mean over the pictures.
 
 developers:
-  auto, msg, menon2007 ...         the neutral render of this library, with that demosaic
+  auto, msg, libraw:AHD ...        the neutral render of this library, with that demosaic
+  msg-linear ...                   the same, interpolated on linear light instead of under the curve
   libraw-AHD, libraw-DHT+FBDD ...  LibRaw's own postprocess of the DNG, +FBDD with its noise reduction (full)
   rawtherapee, darktable           their command lines, neutral, where installed
 
@@ -68,7 +71,6 @@ PROTOCOL = (
     "mean over the pictures. Noise S:O with variance S x + O, black 0 and white 1."
 )
 SIDE, CAPTION = 160, 14  # pixels of a crop and of its caption
-LIBRAW = ("AHD", "DHT", "AAHD", "PPG", "VNG", "DCB", "LINEAR")
 PROGRAMS = ("rawtherapee", "darktable")
 DEFAULT = "msg,menon2007,libraw-DHT,libraw-AHD+FBDD"
 
@@ -174,14 +176,16 @@ def developer(name: str) -> Developer:
     """The classical developer of that name; ValueError lists them."""
     if name == "auto":
         return Developer(name, by_isp, ("bayer", "x-trans", "quad-bayer"))
-    if name in METHODS:
-        return Developer(name, partial(by_isp, demosaic=name), METHODS[name].kinds)
+    if name in METHODS or name in LIBRAW:
+        return Developer(name, partial(by_isp, demosaic=name), (METHODS | LIBRAW)[name].kinds)
+    if name.endswith("-linear") and (method := name.removesuffix("-linear")) in METHODS:
+        return Developer(name, partial(by_method_on_linear_light, name=method), METHODS[method].kinds)
     algorithm, _, reduction = name.removeprefix("libraw-").partition("+")
-    if name.startswith("libraw-") and algorithm in LIBRAW and reduction in ("", "FBDD"):
+    if name.startswith("libraw-") and algorithm in NAMES and reduction in ("", "FBDD"):
         return Developer(name, partial(by_libraw, algorithm=algorithm, fbdd=bool(reduction)))
     if name in PROGRAMS:
         return Developer(name, partial(by_program, name=name), ("bayer", "x-trans"))
-    known = ["auto", *METHODS, *(f"libraw-{algorithm}[+FBDD]" for algorithm in LIBRAW), *PROGRAMS]
+    known = ["auto", *METHODS, "msg-linear", *LIBRAW, *(f"libraw-{algorithm}[+FBDD]" for algorithm in NAMES), *PROGRAMS]
     raise ValueError(f"developer {name!r} is unknown; known: {', '.join(known)}, all")
 
 
@@ -189,21 +193,34 @@ def by_isp(frame: Frame, demosaic: str = "auto") -> Tensor:
     return render(frame.raw, RenderOptions(look="neutral", demosaic=demosaic)).clamp(0, 1)
 
 
-def by_model(frame: Frame, model: Model) -> Tensor:
-    """The neutral render with the model in the place of the demosaic, on the model's device."""
-    from isp.nets.inference import develop_mosaic
+def by_stage(
+    frame: Frame, demosaic: Callable[[Tensor, Tensor, CFA], Tensor], device: torch.device | str = "cpu"
+) -> Tensor:
+    """The neutral render with this in the place of the demosaic: white-balanced mosaic B 1 H W, linear, and the
+    standard deviation of its noise, B 1 H W, to camera RGB B 3 H W."""
     from isp.noise import from_dng_noise_profile, noise_std
 
     meta, cfa = frame.raw.meta, frame.raw.meta.cfa
     assert cfa is not None
     assert meta.noise_profile is not None
-    x = run(sensor_stages(meta), frame.raw.tensor(next(model.parameters()).device))
+    x = run(sensor_stages(meta), frame.raw.tensor(device))
     p = resolve(meta, RenderOptions(look="neutral"))
     shot, read = (period_map(values, cfa, x) for values in from_dng_noise_profile(meta.noise_profile, cfa))
     sigma = white_balance(noise_std(x, shot, read), p.gains, cfa)
-    y = develop_mosaic(model, white_balance(x, p.gains, cfa), sigma, cfa)
+    y = demosaic(white_balance(x, p.gains, cfa), sigma, cfa)
     after = [stage for stage in camera_stages(meta, p) if stage.name not in ("white-balance", "demosaic")]
     return run([*after, *display_stages(meta, p)], y).clamp(0, 1).cpu()
+
+
+def by_method_on_linear_light(frame: Frame, name: str) -> Tensor:
+    return by_stage(frame, lambda x, sigma, cfa: METHODS[name].function(x, cfa))
+
+
+def by_model(frame: Frame, model: Model) -> Tensor:
+    from isp.nets.inference import develop_mosaic
+
+    device = next(model.parameters()).device
+    return by_stage(frame, lambda x, sigma, cfa: develop_mosaic(model, x, sigma, cfa), device)
 
 
 def by_libraw(frame: Frame, algorithm: str, fbdd: bool = False) -> Tensor:
@@ -253,27 +270,31 @@ def installed(name: str) -> bool:
 
 
 class Metric(NamedTuple):
-    """function: developed and true picture, both 1 3 H W, sRGB in [0, 1], to a number."""
+    """function: developed and true picture B 3 H W, encoded sRGB, data_range, border; to B numbers."""
 
     title: str
     digits: int
     sign: int  # 1: more is better; -1: less
-    function: Callable[[Tensor, Tensor], float]
+    function: Callable[[Tensor, Tensor, float, int], Tensor]
 
 
-def psnr(got: Tensor, truth: Tensor) -> float:
-    """dB, over the three channels together, data range 1."""
-    return float(-10 * torch.log10((got.double() - truth.double()).square().mean()))
+METRICS = {
+    "psnr": Metric("PSNR, dB", 2, 1, psnr),
+    "ssim": Metric("SSIM", 4, 1, ssim),
+    "lpips": Metric("LPIPS, SqueezeNet (less is better)", 4, -1, lpips),
+}
 
 
-def ssim(got: Tensor, truth: Tensor) -> float:
-    """Mean over the channels; Gaussian window 11, sigma 1.5, no padding, data range 1."""
-    from pytorch_msssim import ssim as function
-
-    return float(function(got, truth, data_range=1.0))
-
-
-METRICS = {"psnr": Metric("PSNR, dB", 2, 1, psnr), "ssim": Metric("SSIM", 4, 1, ssim)}
+def usable(names: Sequence[str]) -> list[str]:
+    """The metrics whose weights are here; the others are named on stderr."""
+    found, grey = [], torch.full((1, 3, 192, 192), 0.5)
+    for name in names:
+        try:
+            METRICS[name].function(grey, grey, 1.0, 0)
+            found.append(name)
+        except FileNotFoundError as error:
+            print(f"warning: {name} is left out: {error}", file=sys.stderr)
+    return found
 
 
 def rounded(picture: Tensor) -> Tensor:
@@ -289,7 +310,7 @@ def measure(developed: Tensor, truth: Tensor, metrics: Iterable[str]) -> dict[st
         raise ValueError(f"the developer made {width} x {height} of {truth.shape[-1]} x {truth.shape[-2]} pixels")
     top, left = (n // 2 for n in cut)
     truth = truth[..., top : top + height, left : left + width]
-    return {name: METRICS[name].function(rounded(developed), truth) for name in metrics}
+    return {name: float(METRICS[name].function(rounded(developed), truth, 1.0, 0)) for name in metrics}
 
 
 # --- the grid --------------------------------------------------------------------------------------------------------
@@ -412,7 +433,7 @@ class Figures:
         return METRICS[metric].sign * max(METRICS[metric].sign * mean for mean in means) if means else None
 
 
-def table(title: str, columns: Sequence[str], rows: dict[str, Sequence[str]]) -> str:
+def table(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
     lines = [f"| {title} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     return "\n".join(lines + [f"| {name} | " + " | ".join(row) + " |" for name, row in rows.items()])
 
@@ -557,7 +578,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--phases", default="RGGB", metavar="LIST", help="RGGB, GRBG, GBRG, BGGR, x-trans, quad-bayer; default: RGGB")
     add("--noise", metavar="PROFILE", help="of the ISO levels, in place of the camera's; name or .yaml")
-    add("--metrics", default="psnr,ssim", metavar="LIST", help=f"{', '.join(METRICS)}; default: %(default)s")
+    add("--metrics", default="psnr,ssim", metavar="LIST", help=f"{', '.join(METRICS)} or all; default: %(default)s")
     add("--every", type=whole(1), default=1, metavar="N", help="every N-th picture of the folder, from the first")
     add("--size", type=whole(16), metavar="N", help="only the middle of each picture, N x N pixels")
     add("--seed", type=whole(0), default=0, metavar="N", help="of the noise; default: 0, which the tables use")
@@ -586,7 +607,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_all(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    metrics = chosen(arguments.metrics, METRICS, "metric")
+    metrics = usable(chosen(arguments.metrics, METRICS, "metric"))
     classical = classical_of(arguments.developers)
     levels = arguments.levels.replace("reference", REFERENCE).split(",")
     cells = [
@@ -599,6 +620,10 @@ def run_all(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         array(cell.phase), noise_of(cell)
     given = read_line(arguments.excellence, metrics[0]) if arguments.excellence else None
     models = [model_developer(name, arguments.device).name for name in arguments.model]
+    if not (classical or models) or not metrics:
+        raise ValueError(
+            f"nothing to evaluate: {'no metrics' if classical or models else 'neither --developers nor --model'}"
+        )
     names = ImageFolder(arguments.folder).names
     tasks = [
         Task(
@@ -638,7 +663,7 @@ def write(path: Path, text: str) -> None:
 
 def chosen(text: str, known: Iterable[str], what: str) -> list[str]:
     """The names of a list with commas; ValueError for one that is unknown."""
-    names = text.split(",")
+    names = list(known) if text == "all" else text.split(",")
     for name in names:
         if name not in known:
             raise ValueError(f"{what} {name!r} is unknown; known: {', '.join(known)}")
@@ -651,7 +676,7 @@ def classical_of(text: str) -> list[str]:
         return []
     if text == "all":
         bayer = [name for name, method in METHODS.items() if "bayer" in method.kinds]
-        libraw = [f"libraw-{name}{more}" for name in LIBRAW for more in ("", "+FBDD")]
+        libraw = [f"libraw-{name}{more}" for name in NAMES for more in ("", "+FBDD")]
         return [*bayer, *libraw, *(name for name in PROGRAMS if installed(name))]
     names = [developer(name).name for name in text.split(",")]
     if missing := [name for name in names if not installed(name)]:
