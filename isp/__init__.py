@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from isp._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from isp.nets.load import load_model as load_model
     from isp.options import RenderOptions as RenderOptions
     from isp.output import save as save
     from isp.pipeline import render as render
@@ -28,12 +29,23 @@ _HOMES = {
     "RawImage": "isp.raw",
     "RawMetadata": "isp.raw",
     "RenderOptions": "isp.options",
+    "load_model": "isp.nets.load",
     "read": "isp.raw",
     "render": "isp.pipeline",
     "save": "isp.output",
     "unprocess": "isp.pipeline",
 }
-__all__ = ["RawImage", "RawMetadata", "RenderOptions", "__version__", "read", "render", "save", "unprocess"]
+__all__ = [
+    "RawImage",
+    "RawMetadata",
+    "RenderOptions",
+    "__version__",
+    "load_model",
+    "read",
+    "render",
+    "save",
+    "unprocess",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Where the files that ship with the library are: profiles, samples and recipes under data/."""
+"""Where the files that ship with the library are: profiles, samples and recipes under data/, networks under models/."""
 
 from __future__ import annotations
 
@@ -7,25 +7,39 @@ import sys
 from pathlib import Path
 
 
-def data_path(name: str) -> Path:
-    """The folder or file `data/NAME` of this installation, for example data_path("noise").
-
-    Looked for in $ISP_HOME, in the checkout that this package is imported from, and in sys.prefix/share/isp, where a
-    wheel puts it; the first that exists is taken. Raises FileNotFoundError naming the places where there is none.
-    """
-    places = []
+def places() -> list[Path]:
+    """Where data/ and models/ are looked for, in this order: $ISP_HOME, the checkout that this package is imported
+    from, and sys.prefix/share/isp, where a wheel puts them."""
+    found = []
     if home := os.environ.get("ISP_HOME"):
-        places.append(Path(home))
+        found.append(Path(home))
     checkout = Path(__file__).resolve().parents[1]
     if (checkout / "setup.cfg").is_file():  # else: site-packages, whose "data" is somebody else's
-        places.append(checkout)
-    places.append(Path(sys.prefix) / "share" / "isp")
-    for place in places:
+        found.append(checkout)
+    found.append(Path(sys.prefix) / "share" / "isp")
+    return found
+
+
+def data_path(name: str) -> Path:
+    """The folder or file `data/NAME` of this installation, for example data_path("noise"): the first there is.
+
+    Raises FileNotFoundError naming the places where there is none.
+    """
+    for place in places():
         path = place / "data" / name
         if path.exists():
             return path
-    searched = ", ".join(str(place / "data") for place in places)
+    searched = ", ".join(str(place / "data") for place in places())
     raise FileNotFoundError(f"no {name!r} among the library's data; looked in {searched}; set ISP_HOME to the checkout")
+
+
+def model_folders() -> dict[str, Path]:
+    """The folders models/NAME that hold trained weights, by name; the first of each name."""
+    found: dict[str, Path] = {}
+    for place in places():
+        for weights in sorted((place / "models").glob("*/model.safetensors")):
+            found.setdefault(weights.parent.name, weights.parent)
+    return found
 
 
 def shipped_names(folder: str) -> list[str]:

@@ -59,11 +59,11 @@ def is_safetensors(path: Path) -> bool:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not head:
         what = "an empty file;"
+    elif head[8:9] == b"{" and int.from_bytes(head[:8], "little") + 8 <= size:  # after the header's length, 8 bytes
+        return True
     elif head.startswith(b"PK\x03\x04") or head[0] == 0x80:  # a zip archive; a pickle
         return False
-    elif head[8:9] == b"{":  # after the header's length, 8 bytes
-        if int.from_bytes(head[:8], "little") + 8 <= size:
-            return True
+    elif head[8:9] == b"{":
         what = "cut short; download it again;"
     elif text.startswith(b"<"):
         what = "a web page; download the file itself, not the page that shows it;"

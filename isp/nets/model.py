@@ -43,6 +43,10 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", tuple(self.inputs))
+        if not isinstance(self.arguments, dict):
+            raise ValueError(f"arguments is {self.arguments!r}; expected keys and values")
+        if not isinstance(self.residual, bool):
+            raise ValueError(f"residual is {self.residual!r}; expected true or false")
         if self.network not in NETWORKS:
             raise ValueError(f"network is {self.network!r}; expected one of {', '.join(NETWORKS)}")
         if unknown := sorted(set(self.inputs) - set(INPUTS)):
@@ -52,8 +56,8 @@ class ModelConfig:
             raise ValueError(f"base is {self.base!r}; expected one of {', '.join(bayer)}, or null")
         if self.base is None and (self.residual or "base" in self.inputs):
             raise ValueError("base is null, but the model is residual or has it among its inputs")
-        if self.toe is not None and not 0 < self.toe <= 1:
-            raise ValueError(f"toe is {self.toe}; expected a number above 0 and at most 1, or null for linear light")
+        if self.toe is not None and not (isinstance(self.toe, int | float) and 0 < self.toe <= 1):
+            raise ValueError(f"toe is {self.toe!r}; expected a number above 0 and at most 1, or null for linear light")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str = "config") -> ModelConfig:
