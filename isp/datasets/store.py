@@ -364,12 +364,17 @@ class PairStore(Dataset[dict[str, Any]]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}
 
-    def pair(self, i: int) -> tuple[Pairs, tuple[int, int]]:
-        """Pair i as synthesised, cropped if the store is, and the window's top and left in packed sites."""
+    def sources(self) -> list[str]:
+        """The name of each pair's picture."""
+        return [json.loads(self._file(path)["record"].asstr()[row])["source"] for path, row in self._places]
+
+    def pair(self, i: int, generator: torch.Generator | None = None) -> tuple[Pairs, tuple[int, int]]:
+        """Pair i as synthesised, cropped if the store is, and the window's top and left in packed sites. generator: of
+        the window; None: PyTorch's default one."""
         path, row = self._places[i]
         file = self._file(path)
         side = self.crop or self.size
-        top, left = torch.randint(self.size - side + 1, (2,)).tolist()
+        top, left = torch.randint(self.size - side + 1, (2,), generator=generator).tolist()
         try:
             counts = file["noisy"][row, :, top : top + side, left : left + side]
             clean = file["clean"][row, :, 2 * top : 2 * (top + side), 2 * left : 2 * (left + side)]
