@@ -7,6 +7,8 @@ Each is 0, or at its minimum, where both are equal. LOSSES lists those that a re
 "encoded" ones model the eye and take encoded sRGB; "any" weigh errors of whatever they get.
 """
 
+from isp.losses.distillation import FeatureDistillation, tap
+from isp.losses.gan import discriminator_loss, generator_loss
 from isp.losses.weighted import LOSSES, Loss
 
-__all__ = ["LOSSES", "Loss"]
+__all__ = ["LOSSES", "FeatureDistillation", "Loss", "discriminator_loss", "generator_loss", "tap"]

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from isp.losses.edges import gradient, sobel
+from isp.losses.fdl import FDL
 from isp.losses.frequency import fft
+from isp.losses.perceptual import Perceptual
 from isp.losses.pixel import charbonnier, l1, l2, psnr_loss
 from isp.losses.similarity import ms_ssim_loss, ssim_loss
+from isp.metrics.dists import DISTS
 from isp.metrics.lpips import LPIPS
 
 DOMAINS = ("linear", "encoded")
@@ -41,6 +44,10 @@ LOSSES: dict[str, Term] = {
     "lpips-squeeze": Term("encoded", lambda folder: LPIPS("squeeze", folder)),
     "lpips-alex": Term("encoded", lambda folder: LPIPS("alex", folder)),
     "lpips-vgg": Term("encoded", lambda folder: LPIPS("vgg", folder)),
+    "dists": Term("encoded", DISTS),
+    "perceptual": Term("encoded", Perceptual),
+    "fdl": Term("encoded", lambda folder: FDL("vgg19", folder)),
+    "fdl-squeeze": Term("encoded", lambda folder: FDL("squeeze", folder)),
 }
 
 
@@ -48,9 +55,9 @@ class Loss(nn.Module):
     """Two pictures B 3 H W, white at 1, to the weighted sum of losses, B.
 
     weights: a name in LOSSES to a number. domain: what the pictures will be, "linear" or "encoded"; a recipe must
-    choose, because it decides how errors in the dark weigh. folder: where weights of networks are;
-    None: isp.metrics.weights says. Raises ValueError for an unknown name, a weight that is not a positive number, and a loss that is not defined
-    in the domain; FileNotFoundError for missing weights.
+    choose, because it decides how errors in the dark weigh. folder: where weights of networks are; None:
+    isp.metrics.weights says. Raises ValueError for an unknown name, a weight that is not a positive number, and a loss
+    that is not defined in the domain; FileNotFoundError for missing weights.
     Computed in float32 even under autocast.
     """
 

@@ -9,14 +9,12 @@ finite where every channel of a feature is 0; the four printed digits of their e
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from isp.metrics.images import paired
-from isp.metrics.weights import Features, load_state, load_trunk
+from isp.metrics.weights import Features, load_state, load_trunk, loaded
 
 # Trunk, layers whose output is compared (after the ReLU), and the smallest picture whose last layer is not empty
 TRUNKS = {
@@ -63,12 +61,6 @@ def unit_length(x: Tensor) -> Tensor:
     return x * (x.square().sum(1, keepdim=True) + 1e-10).rsqrt()
 
 
-@cache
-def loaded(trunk: str, device: torch.device) -> LPIPS:
-    with torch.inference_mode(False):  # else nobody could take a gradient through it later
-        return LPIPS(trunk).to(device)
-
-
 def lpips(x: Tensor, truth: Tensor, data_range: float, border: int, trunk: str = "squeeze") -> Tensor:
     """B: LPIPS distance, 0 for equal pictures.
 
@@ -77,4 +69,4 @@ def lpips(x: Tensor, truth: Tensor, data_range: float, border: int, trunk: str =
     """
     x, truth = paired(x, truth, border)
     x, truth = ((v / data_range).clamp(0, 1).float() for v in (x, truth))
-    return loaded(trunk, x.device)(x, truth)
+    return loaded(LPIPS, x.device, trunk)(x, truth)

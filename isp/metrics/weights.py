@@ -12,6 +12,8 @@ taken from the first of these folders that has it:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -176,3 +178,10 @@ class Features(nn.Module):
             x = part(x)
             features.append(x)
         return features
+
+
+@cache
+def loaded(metric: Callable[..., nn.Module], device: torch.device, *arguments: str) -> nn.Module:
+    """A metric's network on a device, made once; what the metrics that are functions run."""
+    with torch.inference_mode(False):  # else no gradient could be taken through it later
+        return metric(*arguments).to(device)
