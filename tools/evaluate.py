@@ -26,7 +26,18 @@ from tqdm import tqdm
 from isp.cameras import load_camera
 from isp.datasets.sources import ImageFolder, read_picture
 from isp.files import whole_file
-from isp.metrics import lpips, psnr, ssim
+from isp.metrics import (
+    RAIM_2025_RECONSTRUCTED,
+    RAIM_2026,
+    ciede2000,
+    dists,
+    lpips,
+    niqe,
+    psnr,
+    raim_score,
+    ssim,
+)
+from isp.metrics.raim import Part
 from isp.options import RenderOptions
 from isp.parameters import resolve
 from isp.pipeline import camera_stages, display_stages, render, run, sensor_stages, unprocess
@@ -270,19 +281,43 @@ def installed(name: str) -> bool:
 
 
 class Metric(NamedTuple):
-    """function: developed and true picture B 3 H W, encoded sRGB, data_range, border; to B numbers."""
+    """function: developed and true picture B 3 H W, encoded sRGB, data_range, border; to B numbers. Without one, it is
+    the score of isp.metrics.raim with these parts."""
 
     title: str
     digits: int
     sign: int  # 1: more is better; -1: less
-    function: Callable[[Tensor, Tensor, float, int], Tensor]
+    function: Callable[[Tensor, Tensor, float, int], Tensor] | None
+    parts: Mapping[str, Part] = {}
 
 
 METRICS = {
     "psnr": Metric("PSNR, dB", 2, 1, psnr),
     "ssim": Metric("SSIM", 4, 1, ssim),
     "lpips": Metric("LPIPS, SqueezeNet (less is better)", 4, -1, lpips),
+    "dists": Metric("DISTS (less is better)", 4, -1, dists),
+    "niqe": Metric("NIQE (less is better)", 3, -1, lambda x, truth, data_range, border: niqe(x, data_range, border)),
+    "ciede2000": Metric("CIEDE2000 (less is better)", 3, -1, ciede2000),
+    "raim-2025": Metric("RAIM 2025 score, reconstructed", 2, 1, None, RAIM_2025_RECONSTRUCTED),
+    "raim-2026": Metric("RAIM 2026 score", 2, 1, None, RAIM_2026),
 }
+
+
+def values_of(x: Tensor, truth: Tensor, names: Iterable[str]) -> dict[str, float]:
+    """The metrics of one picture, 1 3 H W, by name; what scores are made of is computed once."""
+    found: dict[str, Tensor] = {}
+
+    def value(name: str) -> Tensor:
+        metric = METRICS[name]
+        if name in found:
+            return found[name]
+        if metric.function is not None:
+            found[name] = metric.function(x, truth, 1.0, 0)
+        else:
+            found[name] = raim_score({part: value(part) for part in metric.parts}, metric.parts)
+        return found[name]
+
+    return {name: float(value(name)) for name in names}
 
 
 def usable(names: Sequence[str]) -> list[str]:
@@ -290,7 +325,7 @@ def usable(names: Sequence[str]) -> list[str]:
     found, grey = [], torch.full((1, 3, 192, 192), 0.5)
     for name in names:
         try:
-            METRICS[name].function(grey, grey, 1.0, 0)
+            values_of(grey, grey, [name])
             found.append(name)
         except FileNotFoundError as error:
             print(f"warning: {name} is left out: {error}", file=sys.stderr)
@@ -310,7 +345,7 @@ def measure(developed: Tensor, truth: Tensor, metrics: Iterable[str]) -> dict[st
         raise ValueError(f"the developer made {width} x {height} of {truth.shape[-1]} x {truth.shape[-2]} pixels")
     top, left = (n // 2 for n in cut)
     truth = truth[..., top : top + height, left : left + width]
-    return {name: float(METRICS[name].function(rounded(developed), truth, 1.0, 0)) for name in metrics}
+    return values_of(rounded(developed), truth, metrics)
 
 
 # --- the grid --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from isp.metrics.lpips import loaded as lpips_weights
 from isp.nets.model import Model, ModelConfig
 from isp.raw import CFA, read
 from isp.stages.demosaic import METHODS
@@ -234,6 +235,27 @@ def test_ssim_against_numpy():
     c1, c2 = 0.01**2, 0.03**2
     map_ = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
     assert measure(got, truth, ["ssim"])["ssim"] == pytest.approx(map_.mean(), abs=1e-5)
+
+
+def test_scores_and_weights_that_are_not_here(shared, tmp_path, folder, command, monkeypatch):
+    """RAIM 2026 from its parts by hand; what needs weights is left out where there are none, and said so."""
+    monkeypatch.setenv("ISP_WEIGHTS", str(shared / "weights"))
+    truth = small_picture()
+    values = measure((truth * 0.8 + 0.1), truth, ["raim-2026", "psnr", "ssim", "lpips"])
+    expected = 30 * values["psnr"] / 50 + 22.5 * (values["ssim"] - 0.5) / 0.5 + 30 * (0.4 - values["lpips"]) / 0.4
+    assert values["raim-2026"] == pytest.approx(expected, abs=1e-4)
+    lpips_weights.cache_clear()
+    monkeypatch.setenv("ISP_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    given = [folder, "--every", 5, "--levels", "0:0", "--developers", "bilinear"]
+    code, printed, err = command(*given, "--metrics", "psnr,raim-2026,ciede2000")
+    assert code == 0
+    assert "warning: raim-2026 is left out: no squeezenet1_1" in err
+    assert "RAIM" not in printed
+    assert "CIEDE2000" in printed
+    code, _, err = command(*given, "--metrics", "lpips")
+    assert code == 2
+    assert "nothing to evaluate" in err.strip().splitlines()[-1]
 
 
 def test_lines():
