@@ -112,9 +112,11 @@ class Step:
         engine, optimiser = self.engine, self.engine.optimisers[name]
         clip = engine.config.optimiser.clip
         weights = [w for group in optimiser.param_groups for w in group["params"]]
-        norm = nn.utils.clip_grad_norm_(weights, float("inf") if clip is None else clip)
-        if not bool(torch.stack([norm, *self.terms.values()]).isfinite().all()):
-            raise NotFiniteError(engine.where_not_finite(name, self._parts, self.terms))
+        limit = float("inf") if clip is None else clip
+        try:
+            norm = nn.utils.clip_grad_norm_(weights, limit, error_if_nonfinite=True)
+        except RuntimeError as error:  # before anything is scaled
+            raise NotFiniteError(engine.where_not_finite(name, self._parts, self.terms)) from error
         self.terms[f"norm.{name}"] = norm.detach()
         for group in optimiser.param_groups:
             group["lr"] = scale * engine.config.rate_at(engine.step)

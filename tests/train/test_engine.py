@@ -1,0 +1,188 @@
+"""The engine: an interrupted run ends as an uninterrupted one, two processes as one, and errors say where."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from isp.nets.load import load_model
+from isp.train.config import TrainConfig
+from isp.train.engine import Engine, Group, NotFiniteError, read_checkpoint
+from isp.train.loops import loop_of
+
+ROOT = Path(__file__).parents[2]
+ALONE = Group(0, 1, torch.device("cpu"))
+
+
+def run(values: dict, folder: Path, stop_at: int | None = None) -> Engine:
+    config = TrainConfig.from_dict(values)
+    engine = Engine(config, folder, ALONE, progress=False)
+    if stop_at is not None:
+        steps = engine.steps
+
+        def stopping():
+            for step in steps():
+                if engine.step == stop_at:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield step
+
+        engine.steps = stopping
+    loop_of(config)(engine)
+    return engine
+
+
+def states_equal(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(states_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(states_equal, a, b))
+    return a == b
+
+
+def same_end(a: Path, b: Path) -> bool:
+    one, two = (read_checkpoint(folder / "checkpoint.pt") for folder in (a, b))
+    return all(states_equal(one[key], two[key]) for key in ("step", "nets", "optimisers", "ema"))
+
+
+def command(recipe: Path, folder: Path, *more: str, processes: int = 1) -> list[str]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    return [sys.executable, *torchrun, "-m", "tools.train", str(recipe), *more, "-o", str(folder), "--quiet"]
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the commands' processes: another number of threads may round sums differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class TestInterruption:
+    @pytest.mark.parametrize("stop_at", [0, 4, 6, 9])
+    def test_sigterm_writes_a_checkpoint_and_the_run_goes_on_exactly(self, values, tmp_path, stop_at):
+        values["checkpoint_minutes"] = 60
+        run(values, tmp_path / "whole")
+        stopped = run(values, tmp_path / "parts", stop_at)
+        assert (stopped.stopped, stopped.step) == (signal.SIGTERM, stop_at + 1)
+        run(values, tmp_path / "parts")
+        assert same_end(tmp_path / "whole", tmp_path / "parts")
+
+    def test_killed_at_random_it_ends_with_the_same_weights(self, values, tmp_path):
+        run(values, tmp_path / "whole")
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text(yaml.safe_dump(values, sort_keys=False))
+        chance, killed = random.Random(0), []
+        for _ in range(8):
+            process = subprocess.Popen(command(recipe, tmp_path / "parts"), cwd=ROOT, env=ENVIRONMENT)
+            log = tmp_path / "parts" / "checkpoint.pt"
+            began = log.stat().st_mtime_ns if log.exists() else 0
+            while process.poll() is None and (not log.exists() or log.stat().st_mtime_ns == began):
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.1))  # a few steps more, anywhere in them
+            if process.poll() is None and len(killed) < 2:
+                process.kill()
+                process.wait()
+                killed.append(read_checkpoint(log)["step"])
+                continue
+            assert process.wait() == 0
+            break
+        assert killed
+        assert same_end(tmp_path / "whole", tmp_path / "parts")
+
+    def test_the_log_has_each_line_once(self, values, tmp_path):
+        run(values, tmp_path)
+        with open(tmp_path / "log.jsonl", "a") as file:
+            file.write('{"step": 99}\n{"st')
+        run(values, tmp_path)
+        lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+        assert [(line["step"], line["kind"]) for line in lines] == [
+            (3, "training"), (6, "training"), (6, "validation"), (9, "training"), (12, "training"), (12, "validation"),
+        ]  # fmt: skip
+
+    def test_another_recipe_is_refused(self, values, tmp_path):
+        run(values, tmp_path)
+        values["seed"] = 1
+        with pytest.raises(ValueError, match="belongs to another recipe; seed: 0 and 1"):
+            run(values, tmp_path)
+
+    def test_a_damaged_checkpoint_is_named(self, values, tmp_path):
+        (tmp_path / "checkpoint.pt").write_bytes(b"PK\x03\x04 half")
+        with pytest.raises(ValueError, match=r"checkpoint\.pt is no checkpoint"):
+            run(values, tmp_path)
+
+
+def test_two_processes_equal_one_with_the_doubled_batch(values, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(values, sort_keys=False))
+    done = subprocess.run(
+        command(recipe, tmp_path / "two", processes=2), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    run(values, tmp_path / "one")
+    one, two = (read_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("one", "two"))
+    for kind in ("nets", "ema"):
+        for name, value in (one[kind]["model"] if kind == "nets" else one[kind]).items():
+            other = (two[kind]["model"] if kind == "nets" else two[kind])[name]
+            torch.testing.assert_close(other, value, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulated_parts_equal_the_whole_batch(values, tmp_path):
+    whole = run(values, tmp_path / "whole")
+    parts = run({**values, "accumulate": 2}, tmp_path / "parts")
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_shipped_is_the_averaged_model(values, tmp_path):
+    engine = run(values, tmp_path)
+    model = load_model(engine.finish())
+    for a, b in zip(model.parameters(), engine.ema.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), engine.model.parameters(), strict=True))
+    assert (tmp_path / "samples" / "0000012.png").is_file()
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["phases"][0]["batch"] == 4
+
+
+def test_averaging_is_the_exponential_mean(values, tmp_path):
+    engine = Engine(TrainConfig.from_dict(values), tmp_path, ALONE, progress=False)
+    weight, mean = engine.model.network.head.weight, None
+    for n, value in enumerate((1.0, 3.0, -2.0, 5.0)):
+        with torch.no_grad():
+            weight.fill_(value)
+        engine.ema.update_parameters(engine.model)
+        decay = min(0.9, (1 + n) / (10 + n))
+        mean = value if mean is None else decay * mean + (1 - decay) * value
+    torch.testing.assert_close(engine.ema.module.network.head.weight.flatten()[0], torch.tensor(mean))
+
+
+class TestNotFinite:
+    def test_it_says_which_layer(self, values, tmp_path):
+        engine = Engine(TrainConfig.from_dict(values), tmp_path, ALONE, progress=False)
+        body = engine.model.network.body[0].second
+        body.register_forward_hook(lambda module, given, output: output * (float("nan") if engine.step == 3 else 1))
+        with pytest.raises(
+            NotFiniteError, match=r"step 3: display\.l1 is nan; layer network\.body\.0\.second gives it"
+        ):
+            loop_of(engine.config)(engine)
+        assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3
+        assert all(weight.isfinite().all() for weight in engine.model.parameters())
+
+    def test_it_says_which_gradient(self, values, tmp_path):
+        engine = Engine(TrainConfig.from_dict(values), tmp_path, ALONE, progress=False)
+        engine.model.network.head.weight.register_hook(lambda gradient: gradient * float("inf"))
+        with pytest.raises(NotFiniteError, match=r"the gradient of model is not.*network\.head\.weight"):
+            loop_of(engine.config)(engine)
