@@ -49,7 +49,7 @@ def render_file(job: Job) -> None:
         torch.set_num_threads(job.threads)
     raw = isp.raw.read(job.source)
     watch = _Dump(job.dump_stages, job.source.stem, job.overwrite) if job.dump_stages else None
-    picture, parameters = develop(raw.tensor(job.device), raw.meta, options, watch=watch)
+    picture, parameters = develop(raw.tensor(job.device), raw.meta, options, watch=watch, progress=job.progress)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     save(
         job.target,

@@ -34,6 +34,7 @@ class Job:
     threads: int | None = None  # of the processor; None leaves that to PyTorch
     dump_stages: Path | None = None
     record: bool = False
+    progress: bool = False  # show how far a model has come with the file
 
 
 def find_inputs(arguments: Sequence[str]) -> list[Path]:
@@ -115,6 +116,10 @@ def resolve_options(job: Job) -> tuple[RenderOptions, dict[str, str]]:
     stated = _read_sidecar(sidecar) if sidecar.is_file() else {}
     if "wb" in job.given:  # a temperature would take the place of the white balance
         stated = {name: value for name, value in stated.items() if name not in ("temperature", "tint")}
+    if job.given.get("model") is not None:  # and so would a model, and a demosaic
+        stated = {name: value for name, value in stated.items() if name != "demosaic"}
+    if "demosaic" in job.given:
+        stated = {name: value for name, value in stated.items() if name not in ("model", "strength", "runtime")}
     values = {**stated, **job.given, "linear": depth(job.target, job.bits)[1]}
     options = RenderOptions.from_dict(values, sidecar.name if stated else "options")
     origins = dict.fromkeys(stated, f"sidecar {sidecar.name}") | dict.fromkeys(job.given, "user")

@@ -9,6 +9,8 @@ from typing import Any
 LOOKS = ("neutral", "standard")
 WHITE_BALANCES = ("as-shot", "daylight", "grey-world", "shades-of-grey", "grey-edge", "white-patch")
 HIGHLIGHTS = ("auto", "clip", "reconstruct", "none")
+RUNTIMES = ("torch", "onnx", "openvino")
+STRONGEST = 10.0  # multiple of the noise that a model is told; none has seen more
 SPACES = ("srgb", "display-p3", "rec2020", "prophoto", "camera")
 MOST_UNEVEN = 1000.0  # the largest white-balance gain over the smallest; no light asks for more than some ten
 LARGEST_TINT = 300.0  # 0.1 in CIE 1960 u, v from the Planckian locus, where whites end
@@ -28,6 +30,9 @@ class RenderOptions:
     space: the primaries and the encoding of the output; "camera" is white-balanced linear camera RGB.
     fix_defects: find and mend hot and dead pixels before demosaicing.
     linear: stop before look, tone and encoding, at scene-linear values in `space` (what EXR files hold).
+    model: a network in the place of the demosaic: a shipped name, a folder or a .safetensors file (isp.load_model).
+    strength: times the noise that the model is told: above 1 smoother, below 1 noisier and finer.
+    runtime: what runs the model, one of RUNTIMES.
     """
 
     look: str = "standard"
@@ -40,6 +45,9 @@ class RenderOptions:
     space: str = "srgb"
     fix_defects: bool = False
     linear: bool = False
+    model: str | None = None
+    strength: float = 1.0
+    runtime: str = "torch"
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -47,7 +55,7 @@ class RenderOptions:
             value = getattr(self, f.name)
             if not isinstance(value, allowed) or (isinstance(value, bool) and f.type != "bool"):
                 raise ValueError(f"{f.name} is {value!r}; expected {expected}")
-        for name, known in (("look", LOOKS), ("highlights", HIGHLIGHTS), ("space", SPACES)):
+        for name, known in _CHOICES:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
         if self.wb not in WHITE_BALANCES:
@@ -68,6 +76,15 @@ class RenderOptions:
             raise ValueError(f"tint is {self.tint}, but it goes with a temperature, and there is none")
         if not -20 <= self.exposure <= 20:
             raise ValueError(f"exposure is {self.exposure}; expected stops between -20 and 20")
+        if not 0 <= self.strength <= STRONGEST:
+            raise ValueError(f"strength is {self.strength}; expected 0 to {STRONGEST:g}")
+        if self.model is not None and self.demosaic != "auto":
+            raise ValueError(
+                f"demosaic is {self.demosaic!r}, but model {self.model!r} takes its place; give one of them"
+            )
+        for name, default in (("strength", 1), ("runtime", "torch")):
+            if self.model is None and (value := getattr(self, name)) != default:
+                raise ValueError(f"{name} is {value!r}, but it goes with a model, and there is none")
 
     def gains(self) -> tuple[float, ...]:
         """The numbers of a white balance given as "R,G,B"; ValueError for a named one."""
@@ -89,7 +106,9 @@ class RenderOptions:
 # annotation of a field: what an error says was expected, and the types that a value may have
 _EXPECTED: dict[Any, tuple[str, tuple[type, ...]]] = {
     "str": ("a text", (str,)),
+    "str | None": ("a text or null", (str, type(None))),
     "bool": ("true or false", (bool,)),
     "float": ("a number", (int, float)),
     "float | None": ("a number or null", (int, float, type(None))),
 }
+_CHOICES = (("look", LOOKS), ("highlights", HIGHLIGHTS), ("space", SPACES), ("runtime", RUNTIMES))

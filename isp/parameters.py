@@ -20,6 +20,7 @@ from isp.raw.colour import (
     xy_to_neutral,
     xy_to_temperature_tint,
 )
+from isp.raw.errors import UnsupportedRawError
 from isp.raw.metadata import RawMetadata
 
 if TYPE_CHECKING:
@@ -49,13 +50,23 @@ class RenderParameters:
     space: str
     fix_defects: bool
     linear: bool
-    noise: tuple[float, float] | None  # (shot, read) on the normalised scale, mean over the planes
+    noise_profile: np.ndarray | None  # planes 2: (shot, read) on the normalised scale, as the tag NoiseProfile
+    model: str | None  # in the place of the demosaic
+    model_sha256: str | None  # of its weights
+    strength: float
+    runtime: str
     origins: Mapping[str, str]
 
     @property
     def gains(self) -> np.ndarray:
         """3: white-balance gains, smallest 1."""
         return 1.0 / self.neutral
+
+    @property
+    def noise(self) -> tuple[float, float] | None:
+        """(shot, read), means over the planes; None: unknown."""
+        profile = self.noise_profile
+        return None if profile is None else (float(profile[:, 0].mean()), float(profile[:, 1].mean()))
 
     def as_record(self) -> dict[str, Any]:
         """name: {value, origin}, for the JSON record; large tables by their shape."""
@@ -108,15 +119,20 @@ def resolve(meta: RawMetadata, options: RenderOptions, linear: Tensor | None = N
     for name in ("look", "space", "fix_defects", "linear"):
         origins[name] = f"options.{name}"
     origins["prophoto_to_output"] = "options.space"
-    noise = None
-    if meta.noise_profile is not None:
-        noise = (float(meta.noise_profile[:, 0].mean()), float(meta.noise_profile[:, 1].mean()))
-        origins["noise"] = meta.origins.get("noise_profile", "given")
+    noise_profile, origins["noise_profile"] = meta.noise_profile, meta.origins.get("noise_profile", "default")
+    digest = None
+    if options.model is not None:
+        noise_profile, origins["noise_profile"], digest = _for_model(meta, options, linear)
+        for name in ("model", "strength", "runtime"):
+            origins[name] = f"options.{name}"
+        origins["model_sha256"] = "the weights' file"
     demosaic, origins["demosaic"] = options.demosaic, "options.demosaic"
     if demosaic == "auto":
         from isp.stages.demosaic import default_method
 
         demosaic, origins["demosaic"] = default_method(meta.kind), "auto, for the sensor"
+    if options.model is not None:
+        origins["demosaic"] = "of what is saturated; the model does the rest"
     return RenderParameters(
         neutral=neutral,
         white_xy=white_xy,
@@ -136,9 +152,35 @@ def resolve(meta: RawMetadata, options: RenderOptions, linear: Tensor | None = N
         space=options.space,
         fix_defects=options.fix_defects,
         linear=options.linear,
-        noise=noise,
+        noise_profile=noise_profile,
+        model=options.model,
+        model_sha256=digest,
+        strength=options.strength,
+        runtime=options.runtime,
         origins=origins,
     )
+
+
+def _for_model(meta: RawMetadata, options: RenderOptions, linear: Tensor | None) -> tuple[np.ndarray | None, str, str]:
+    """The noise that a model is told, where that comes from, and the SHA-256 of the model."""
+    from isp.nets.load import open_model
+    from isp.noise.frame import frame_noise
+
+    assert options.model is not None
+    if meta.kind != "bayer":
+        demosaicked = meta.kind in ("monochrome", "linear")
+        reason = "there is nothing to demosaic" if demosaicked else "models are trained on Bayer mosaics"
+        raise UnsupportedRawError(
+            f"model {options.model!r} cannot take a {meta.kind} frame: {reason}; render it without a model"
+        )
+    model, digest = open_model(options.model, options.runtime)
+    if "sigma" not in model.config.inputs:
+        if options.strength != 1:
+            raise ValueError(
+                f"strength is {options.strength:g}, but model {options.model!r} takes no noise map; leave it"
+            )
+        return meta.noise_profile, meta.origins.get("noise_profile", "default"), digest
+    return *frame_noise(meta, linear), digest
 
 
 def _white(

@@ -17,7 +17,7 @@ from isp.raw.cfa import CFA
 from isp.raw.errors import UnsupportedRawError
 from isp.raw.image import RawImage
 from isp.raw.metadata import RawMetadata
-from isp.raw.opcodes import FixVignetteRadial, GainMap, Opcode
+from isp.raw.opcodes import Opcode
 from isp.stages.colour import apply_matrix
 from isp.stages.defects import HALO as DEFECTS_HALO
 from isp.stages.defects import correct_defects
@@ -30,8 +30,9 @@ from isp.stages.highlights import HALO as HIGHLIGHTS_HALO
 from isp.stages.highlights import saturate_whites, treat_highlights
 from isp.stages.hue_sat_map import apply_hue_sat_map, undo_hue_sat_map
 from isp.stages.linearise import delinearise, linearise
+from isp.stages.network import demosaic_by_network
 from isp.stages.normalise import denormalise, normalise
-from isp.stages.opcodes import after_trims, apply_opcodes, undo_opcodes
+from isp.stages.opcodes import after_trims, apply_opcodes, lens_shading, undo_opcodes
 from isp.stages.tone import apply_tone_curve, filmic, undo_filmic, undo_tone_curve
 from isp.stages.white_balance import undo_white_balance, white_balance
 from isp.tiling import tiled
@@ -71,8 +72,11 @@ def sensor_stages(meta: RawMetadata) -> list[Stage]:
     return stages
 
 
-def camera_stages(meta: RawMetadata, p: RenderParameters, keep_highlights: bool = False) -> list[Stage]:
-    """The linear mosaic to white-balanced camera RGB. keep_highlights: read upwards, the picture's white saturates."""
+def camera_stages(
+    meta: RawMetadata, p: RenderParameters, keep_highlights: bool = False, progress: bool = False
+) -> list[Stage]:
+    """The linear mosaic to white-balanced camera RGB. keep_highlights: read upwards, the picture's white saturates.
+    progress: show how far a model has come."""
     cfa, gains = meta.cfa, p.gains
     stages = []
     if p.fix_defects and meta.kind != "linear":
@@ -83,7 +87,9 @@ def camera_stages(meta: RawMetadata, p: RenderParameters, keep_highlights: bool 
         stages.append(
             Stage("white-balance", lambda x: white_balance(x, gains, cfa), lambda x: undo_white_balance(x, gains, cfa))
         )
-    if cfa is not None:
+    if cfa is not None and p.model is not None:
+        stages.append(Stage("network", lambda x: by_model(x, meta, p, progress), lambda x: mosaic(x, cfa), None))
+    elif cfa is not None:
         reach = halo_of(p.demosaic, cfa)
         stages.append(
             Stage("demosaic", lambda x: demosaic(x, cfa, p.demosaic, p.noise), lambda x: mosaic(x, cfa), reach)
@@ -136,15 +142,30 @@ def display_stages(meta: RawMetadata, p: RenderParameters) -> list[Stage]:
     return stages
 
 
+def by_model(x: Tensor, meta: RawMetadata, p: RenderParameters, progress: bool) -> Tensor:
+    """The white-balanced mosaic B 1 H W to camera RGB B 3 H W, by the model of the parameters."""
+    from isp.nets.load import open_model
+
+    assert p.model is not None
+    assert meta.cfa is not None
+    model, _ = open_model(p.model, p.runtime)
+    if "sigma" in model.config.inputs and p.noise_profile is None:
+        raise ValueError(
+            f"model {p.model!r} is told the noise, which is unknown; resolve(meta, options, linear) finds it"
+        )
+    if p.runtime == "torch":
+        model.to(x.device)
+    shading = lens_shading(x, meta.opcode_list2, meta.cfa)
+    return demosaic_by_network(
+        x, meta.cfa, model, p.gains, p.noise_profile, strength=p.strength, shading=shading, progress=progress
+    )
+
+
 def shading_of(meta: RawMetadata, x: Tensor) -> Tensor | None:
     """1 3 H W: what the lens-shading correction in OpcodeList2 made of a sample of 1, in each channel of x, which is
     B 3 H W; None where there is no such correction."""
-    corrections = [opcode for opcode in meta.opcode_list2 if isinstance(opcode, (GainMap, FixVignetteRadial))]
-    if not corrections:
-        return None
-    ones = x.new_ones((1, meta.samples, *x.shape[-2:]))
-    factor = apply_opcodes(ones, corrections, cfa=meta.cfa)
-    if meta.cfa is None:
+    factor = lens_shading(x[:, : meta.samples], meta.opcode_list2, meta.cfa)
+    if factor is None or meta.cfa is None:
         return factor
     channels = torch.from_numpy(meta.cfa.channel_map(*x.shape[-2:])).to(x.device)
     measured = (channels == torch.arange(3, device=x.device).view(1, 3, 1, 1)).to(x.dtype)  # 1 3 H W
@@ -223,24 +244,30 @@ def render(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     watch: Watch | None = None,
+    progress: bool = False,
 ) -> Tensor:
     """The picture of a raw frame: 1 3 H W, encoded for options.space (linear where options.linear), not clipped.
 
     H and W are those of the default crop after orientation. Values outside [0, 1] are colours or brightnesses that
     the output cannot show; isp.save clips them where the format must. Differentiate through it by running the lists
-    of stages on a tensor of your own: see develop().
+    of stages on a tensor of your own: see develop(). progress: a bar on stderr where a model takes seconds.
     """
-    return develop(raw.tensor(device, dtype), raw.meta, options, watch=watch)[0]
+    return develop(raw.tensor(device, dtype), raw.meta, options, watch=watch, progress=progress)[0]
 
 
 def develop(
-    counts: Tensor, meta: RawMetadata, options: RenderOptions = RenderOptions(), *, watch: Watch | None = None
+    counts: Tensor,
+    meta: RawMetadata,
+    options: RenderOptions = RenderOptions(),
+    *,
+    watch: Watch | None = None,
+    progress: bool = False,
 ) -> tuple[Tensor, RenderParameters]:
     """The picture and the parameters that made it, from a tensor of counts (DN), B 1 H W or B 3 H W, with gradients
     where it asks for them."""
     x = run(sensor_stages(meta), counts, watch)
     p = resolve(meta, options, x)
-    return run([*camera_stages(meta, p), *display_stages(meta, p)], x, watch), p
+    return run([*camera_stages(meta, p, progress=progress), *display_stages(meta, p)], x, watch), p
 
 
 def unprocess(

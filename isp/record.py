@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from isp.options import RenderOptions
     from isp.parameters import RenderParameters
 
-LIBRARIES = ("torch", "numpy", "scipy", "rawpy", "tifffile", "imagecodecs", "pillow", "openimageio")
+LIBRARIES = ("torch", "numpy", "scipy", "rawpy", "tifffile", "imagecodecs", "pillow", "openimageio", "safetensors")
 
 
 def record_path(target: Path) -> Path:

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from isp._version import __version__
-from isp.options import HIGHLIGHTS, LOOKS, SPACES, WHITE_BALANCES, RenderOptions
+from isp.options import HIGHLIGHTS, LOOKS, RUNTIMES, SPACES, WHITE_BALANCES, RenderOptions
 
 if TYPE_CHECKING:
     from isp.batch import Outcome
@@ -23,6 +23,7 @@ examples:
   python -m isp.render photo.dng -o photo.exr               scene-linear, unclipped
   python -m isp.render photos/ 'more/**/*.nef' -o out/ --workers 4
   python -m isp.render photos/ -o 'out/*.jpg' --quality 92 --look neutral --exposure 0.5
+  python -m isp.render photo.dng --model flat --strength 0.7
   python -m isp.render photo.dng --dump-config > photo.dng.isp.yaml
 
 formats, by the suffix of OUT: .png (8, 16 bits), .tif .tiff (8, 16, 32), .jpg .jpeg (8), .avif (8), .exr (32, 16).
@@ -87,6 +88,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="auto (default), a method's name (an unknown one lists them), or libraw:AHD and the like",
     )
+    add("--model", metavar="NAME", help="a network in place of the demosaic: a shipped one, a folder or a .safetensors")
+    add("--strength", type=float, metavar="S", help="with --model: times the noise that it is told; default: 1")
+    add("--runtime", choices=RUNTIMES, help="with --model: what runs it; default: torch")
     white = group.add_mutually_exclusive_group()
     white.add_argument(
         "--wb",
@@ -152,6 +156,10 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
 
         if name not in METHODS and name not in LIBRAW:
             raise ValueError(f"demosaic is {name!r}; expected one of {', '.join(('auto', *METHODS, *LIBRAW))}")
+    if given.get("model") is not None:
+        from isp.nets.load import find_model
+
+        find_model(given["model"])
     if arguments.device != "cpu":
         import torch
 
@@ -164,7 +172,8 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
         name: getattr(arguments, name) for name in ("bits", "quality", "overwrite", "device", "dump_stages", "record")
     }
     threads = arguments.threads or (_share_of_processors(arguments.workers) if arguments.workers > 1 else None)
-    return [Job(source, target, given, threads=threads, **common) for source, target in pairs]
+    progress = arguments.workers == 1
+    return [Job(source, target, given, threads=threads, progress=progress, **common) for source, target in pairs]
 
 
 def _share_of_processors(workers: int) -> int:

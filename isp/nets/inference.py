@@ -30,6 +30,7 @@ from isp.stages.demosaic.bayer import reflect
 MARGIN = 16  # the reflected frame around the frame: borders are developed as its inside is
 OVERLAP = 32  # of neighbouring tiles where reach is unbounded: 64 pixels, as the PolyU-AISP system of RAIM 2025
 TILE = 512  # a tile's side, where memory allows and the overlap is no sixth of it: larger ones leave the CPU's cache
+SMALL = 256  # a canvas of this side needs no measuring: 1.5e9 bytes are 5700 values for each sample of it
 MEMORY = 1.5e9  # bytes that a batch of tiles may take in the network; a 12 MP frame's own tensors take 0.6e9 more
 WORKSPACE = 1.5  # measured for convolutions on a CPU: what is taken from the system to what is alive
 SLOW = 2.0  # seconds from which on a progress bar shows
@@ -170,6 +171,8 @@ def _fitting(model: Callable[..., Tensor], size: tuple[int, int], side: int, lea
     """The side of tiles, at most `side` packed samples, that need no more than so many bytes; at least `least`."""
     while side > least:
         h, w = (min(side, n) for n in size)
+        if h * w <= SMALL**2 and memory >= MEMORY:
+            break
         need = tile_bytes(model, h, w)
         if need <= memory:
             break

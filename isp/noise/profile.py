@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,7 @@ class NoiseProfile:
     log_read: tuple[float, float] | None = None
     read_polynomial: tuple[float, float, float] | None = None
     eld: EldLaw | None = None
+    cameras: tuple[str, ...] = ()  # whose raws it holds for: make and model, or other names that their files give
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -86,6 +89,7 @@ class NoiseProfile:
             if getattr(self, name) is not None:
                 put(self, name, _numbers(getattr(self, name), name, size))
         put(self, "scale", _number(self.scale, "scale"))
+        put(self, "cameras", tuple(map(str, self.cameras)))
         if not isinstance(self.table, Sequence):
             raise ValueError(f"table should be a list of rows; got {type(self.table).__name__}")
         rows = tuple(row if isinstance(row, TableRow) else _build(TableRow, row, "table") for row in self.table)
@@ -208,6 +212,27 @@ def profile_names() -> list[str]:
 def load_profile(name: str | Path) -> NoiseProfile:
     """A shipped profile by its name ("imx686"), or a user's own by the path of its YAML file."""
     return NoiseProfile.load(yaml_path(name, "noise", "noise profile"))
+
+
+def camera_profile(*names: str | None) -> NoiseProfile | None:
+    """The shipped profile that knows a law over ISO for a camera, by any of its names; None where there is none.
+
+    names: as files give them ("NIKON D850"); case, spaces and punctuation do not count.
+    """
+    wanted = {_key(name) for name in names if name}
+    for profile in map(_shipped, profile_names()):
+        if profile.iso_range is not None and wanted & set(map(_key, profile.cameras)):
+            return profile
+    return None
+
+
+@cache
+def _shipped(name: str) -> NoiseProfile:
+    return load_profile(name)
+
+
+def _key(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def _planes(values: tuple[float, ...]) -> np.ndarray:

@@ -77,10 +77,10 @@ def _raise(x: Tensor, colour: Tensor, saturation: Tensor) -> Tensor:
     neutral.
     """
     x = torch.minimum(x, saturation)
-    clipped = _clipped(x, saturation)
+    clipped = clipping(x, saturation)
     # Where all are clipped, the one counts that the colour around would have clipped last: no step where it does.
     light = x / torch.maximum(colour, DEEPEST * colour.amax(1, keepdim=True))
-    trust = 1 - clipped + 1e-3 * torch.softmax(LAST * torch.log(light), 1)
+    trust = 1 - clipped + 1e-3 * torch.softmax(LAST * torch.log(light.clamp(min=1e-6)), 1)  # noise may be below 0
     n = trust.sum(1, keepdim=True)
     colour = colour * n / (trust * colour).sum(1, keepdim=True)
     cc, c = (trust * colour**2).sum(1, keepdim=True), n  # c: sum of trust * colour
@@ -102,7 +102,7 @@ def _surroundings(x: Tensor, saturation: Tensor) -> Tensor:
     """
     x = x[..., ::2, ::2]  # enough to know a colour
     light = x / (saturation if saturation.shape[-1] == 1 else saturation[..., ::2, ::2])
-    weight = (1 - _clipped(light, light.new_ones(()))).prod(1, keepdim=True) * light.mean(1, keepdim=True).clamp(min=0)
+    weight = (1 - clipping(light, light.new_ones(()))).prod(1, keepdim=True) * light.mean(1, keepdim=True).clamp(min=0)
     both = torch.cat([x.clamp(min=0) * weight, weight], 1)  # B 4 H/2 W/2: weighted colour, weight
     seen = _pool(both, (GRID // 2, GRID // 2))
     levels = [seen]
@@ -141,7 +141,7 @@ def _at(around: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
     return torch.lerp(upper, lower, down.expand(-1, 3))
 
 
-def _clipped(x: Tensor, saturation: Tensor) -> Tensor:
+def clipping(x: Tensor, saturation: Tensor) -> Tensor:
     """0 for a trusted value, 1 for a clipped one."""
     return _smoothstep((x / saturation - NEAR) / (CLIPPED - NEAR))
 

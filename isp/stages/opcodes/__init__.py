@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from isp.raw.cfa import CFA
@@ -19,6 +20,7 @@ from isp.raw.opcodes import (
     FixBadPixelsConstant,
     FixBadPixelsList,
     FixVignetteRadial,
+    GainMap,
     Opcode,
     TrimBounds,
     UnknownOpcode,
@@ -59,6 +61,13 @@ def apply_opcodes(x: Tensor, opcodes: Sequence[Opcode], *, cfa: CFA | None = Non
             x = crop(x, _bounds(opcode))
             cfa = cfa and cfa.shifted(opcode.top, opcode.left)
     return x
+
+
+def lens_shading(x: Tensor, opcodes: Sequence[Opcode], cfa: CFA | None = None) -> Tensor | None:
+    """1 C H W: what the lens-shading corrections of a list make of samples of 1 in the place of x, which is B C H W;
+    None where the list holds none."""
+    corrections = [opcode for opcode in opcodes if isinstance(opcode, (GainMap, FixVignetteRadial))]
+    return apply_opcodes(torch.ones_like(x[:1]), corrections, cfa=cfa) if corrections else None
 
 
 def undo_opcodes(
