@@ -15,12 +15,14 @@ Restoration by Revisiting Global Information Aggregation", ECCV 2022, gain by at
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, normalize, pixel_shuffle
+from torch.nn.functional import conv2d, gelu, normalize, pixel_shuffle
 
 EPSILON = 1e-5  # of the release
+PARTS = 4  # of a feed-forward network, one after the other: the hidden channels, all at once, are 5 x the input
 
 
 class BiasFree(nn.Module):
@@ -73,11 +75,17 @@ class MDTA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        qkv = self.qkv_dwconv(self.qkv(x)).reshape(b, 3, self.heads, c // self.heads, h * w)
-        q, k, v = qkv.unbind(1)  # B heads c HW
-        weights = normalize(q, dim=-1) @ normalize(k, dim=-1).transpose(-2, -1)  # B heads c c, correlations
-        mixed = (weights * self.temperature).softmax(-1) @ v  # B heads c HW
+        q, k, v = (self.project(x, i) for i in range(3))  # B heads c/heads HW
+        weights = normalize(q, dim=-1) @ normalize(k, dim=-1).transpose(-2, -1)  # B heads c/heads c/heads, correlations
+        mixed = (weights * self.temperature).softmax(-1) @ v
         return self.project_out(mixed.reshape(b, c, h, w))
+
+    def project(self, x: Tensor, i: int) -> Tensor:
+        """Queries, keys or values."""
+        c = x.shape[1]
+        part = slice(i * c, (i + 1) * c)
+        x = conv2d(conv2d(x, self.qkv.weight[part]), self.qkv_dwconv.weight[part], padding=1, groups=c)
+        return x.reshape(x.shape[0], self.heads, c // self.heads, -1)
 
 
 class GDFN(nn.Module):
@@ -91,8 +99,16 @@ class GDFN(nn.Module):
         self.project_out = nn.Conv2d(hidden, width, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
-        return self.project_out(gelu(gate) * value)
+        hidden = self.project_out.in_channels
+        size = -(-hidden // PARTS)
+        return reduce(torch.add, (self.part(x, slice(i, i + size)) for i in range(0, hidden, size)))
+
+    def part(self, x: Tensor, part: slice) -> Tensor:
+        """What some of the hidden channels add to the output."""
+        into = self.project_in.weight.unflatten(0, (2, -1))[:, part].flatten(0, 1)
+        local = self.dwconv.weight.unflatten(0, (2, -1))[:, part].flatten(0, 1)
+        gate, value = conv2d(conv2d(x, into), local, padding=1, groups=local.shape[0]).chunk(2, dim=1)
+        return conv2d(gelu(gate) * value, self.project_out.weight[:, part])
 
 
 class RestormerBlock(nn.Module):
