@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shlex
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,14 +40,14 @@ from isp.metrics import (
 )
 from isp.metrics.raim import Part
 from isp.options import RenderOptions
-from isp.parameters import resolve
+from isp.parameters import RenderParameters, resolve
 from isp.pipeline import camera_stages, display_stages, render, run, sensor_stages, unprocess
 from isp.primaries import D65
 from isp.raw import RawImage, write_dng
 from isp.raw.cfa import CANONICAL, CFA
 from isp.stages.demosaic import LIBRAW, METHODS
 from isp.stages.demosaic.libraw import NAMES
-from isp.stages.white_balance import white_balance
+from isp.stages.network import demosaic_by_network
 from tools.make_pairs import executor
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ exit code: 0 done, 2 wrong usage, 130 interrupted
 """
 REFERENCE = "0:0,8e-4:2e-6,3.2e-3:2.5e-5,1.3e-2:3.5e-4"
 PROTOCOL = (
-    "Of encoded sRGB rounded to 8 bits, whole pictures without a border left out (RawTherapee cuts one of 4 pixels), "
-    "mean over the pictures. Noise S:O with variance S x + O, black 0 and white 1."
+    "Of encoded sRGB rounded to 8 bits, no border left out (but the 4 pixels that RawTherapee cuts), mean over the "
+    "pictures. Noise S:O with variance S x + O, black 0 and white 1."
 )
 SIDE, CAPTION = 160, 14  # pixels of a crop and of its caption
 PROGRAMS = ("rawtherapee", "darktable")
@@ -204,34 +205,30 @@ def by_isp(frame: Frame, demosaic: str = "auto") -> Tensor:
     return render(frame.raw, RenderOptions(look="neutral", demosaic=demosaic)).clamp(0, 1)
 
 
-def by_stage(
-    frame: Frame, demosaic: Callable[[Tensor, Tensor, CFA], Tensor], device: torch.device | str = "cpu"
-) -> Tensor:
-    """The neutral render with this in the place of the demosaic: white-balanced mosaic B 1 H W, linear, and the
-    standard deviation of its noise, B 1 H W, to camera RGB B 3 H W."""
-    from isp.noise import from_dng_noise_profile, noise_std
-
-    meta, cfa = frame.raw.meta, frame.raw.meta.cfa
-    assert cfa is not None
-    assert meta.noise_profile is not None
-    x = run(sensor_stages(meta), frame.raw.tensor(device))
-    p = resolve(meta, RenderOptions(look="neutral"))
-    shot, read = (period_map(values, cfa, x) for values in from_dng_noise_profile(meta.noise_profile, cfa))
-    sigma = white_balance(noise_std(x, shot, read), p.gains, cfa)
-    y = demosaic(white_balance(x, p.gains, cfa), sigma, cfa)
-    after = [stage for stage in camera_stages(meta, p) if stage.name not in ("white-balance", "demosaic")]
-    return run([*after, *display_stages(meta, p)], y).clamp(0, 1).cpu()
-
-
 def by_method_on_linear_light(frame: Frame, name: str) -> Tensor:
-    return by_stage(frame, lambda x, sigma, cfa: METHODS[name].function(x, cfa))
+    return by_stage(frame, lambda x, cfa, p: METHODS[name].function(x, cfa))
 
 
 def by_model(frame: Frame, model: Model) -> Tensor:
-    from isp.nets.inference import develop_mosaic
+    """What isp.render makes of the frame with this model, on the model's device."""
 
-    device = next(model.parameters()).device
-    return by_stage(frame, lambda x, sigma, cfa: develop_mosaic(model, x, sigma, cfa), device)
+    def network(x: Tensor, cfa: CFA, p: RenderParameters) -> Tensor:
+        return demosaic_by_network(x, cfa, model, p.gains, p.noise_profile)
+
+    return by_stage(frame, network, next(model.parameters()).device)
+
+
+def by_stage(frame: Frame, demosaic: Callable[..., Tensor], device: torch.device | str = "cpu") -> Tensor:
+    """The neutral render with another demosaic(x, cfa, p): white-balanced mosaic B 1 H W to camera RGB B 3 H W."""
+    meta = frame.raw.meta
+    p = resolve(meta, RenderOptions(look="neutral"))
+    assert meta.cfa is not None
+    own = partial(demosaic, cfa=meta.cfa, p=p)
+    stages = [
+        stage._replace(forward=own, halo=None) if stage.name == "demosaic" else stage
+        for stage in [*sensor_stages(meta), *camera_stages(meta, p), *display_stages(meta, p)]
+    ]
+    return run(stages, frame.raw.tensor(device)).clamp(0, 1).cpu()
 
 
 def by_libraw(frame: Frame, algorithm: str, fbdd: bool = False) -> Tensor:
@@ -253,7 +250,11 @@ def by_libraw(frame: Frame, algorithm: str, fbdd: bool = False) -> Tensor:
 def by_program(frame: Frame, name: str) -> Tensor:
     from tools.compare_developers import render_darktable, render_rawtherapee
 
-    pixels = {"rawtherapee": render_rawtherapee, "darktable": render_darktable}[name](frame.path, frame.folder)
+    program = {"rawtherapee": render_rawtherapee, "darktable": render_darktable}[name]
+    try:
+        pixels = program(frame.path, frame.folder)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        raise ValueError(f"{name}: {error}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
 
 
@@ -561,7 +562,7 @@ def record(
         "seed": arguments.seed,
         "cells": [{**cell._asdict(), "noise_profile": noise_of(cell).tolist()} for cell in cells],
         "figures": [
-            {"picture": picture, "camera": cell.camera, "phase": cell.phase, "level": cell.level, "developer": name}
+            {"picture": picture, **cell._asdict(), "developer": name}
             | {metric: round(value, 5) for metric, value in values.items()}
             for (picture, cell), found in figures.of.items()
             for name, values in found.items()
@@ -574,7 +575,7 @@ def read_line(path: Path, metric: str) -> dict[Cell, float]:
     try:
         found: dict[Cell, dict[str, list[float]]] = {}
         for row in json.loads(path.read_text(encoding="utf-8"))["figures"]:
-            cell = Cell(row["camera"], row["phase"], row["level"])
+            cell = Cell(row["camera"], row["phase"], row["level"], row["noise"])
             found.setdefault(cell, {}).setdefault(row["developer"], []).append(row[metric])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -644,6 +645,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_all(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     metrics = usable(chosen(arguments.metrics, METRICS, "metric"))
     classical = classical_of(arguments.developers)
+    if not metrics or not (classical or arguments.model):
+        raise ValueError(f"nothing to evaluate: {'neither --developers nor --model' if metrics else 'no metrics'}")
     levels = arguments.levels.replace("reference", REFERENCE).split(",")
     cells = [
         Cell(camera, phase, level, arguments.noise if level.startswith("iso") else None)
@@ -655,10 +658,6 @@ def run_all(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         array(cell.phase), noise_of(cell)
     given = read_line(arguments.excellence, metrics[0]) if arguments.excellence else None
     models = [model_developer(name, arguments.device).name for name in arguments.model]
-    if not (classical or models) or not metrics:
-        raise ValueError(
-            f"nothing to evaluate: {'no metrics' if classical or models else 'neither --developers nor --model'}"
-        )
     names = ImageFolder(arguments.folder).names
     tasks = [
         Task(
@@ -668,14 +667,7 @@ def run_all(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         for index, name in enumerate(names) if index % arguments.every == 0
         for cell in cells
     ]  # fmt: skip
-    results: dict[tuple[str, Cell], Result] = {}
-    with executor(min(arguments.jobs, len(tasks)), None) as pool, tqdm(total=len(tasks), unit="frame") as bar:
-        futures = {}
-        for task in tasks:
-            futures[future := pool.submit(evaluate, task)] = task
-            future.add_done_callback(lambda _: bar.update())
-        for future in as_completed(futures):
-            results[futures[future].key] = future.result()
+    results = evaluate_all(tasks, arguments.jobs)
     figures = Figures({task.key: results[task.key].figures for task in tasks})
     pictures = list(dict.fromkeys(task.name for task in tasks))
     text = f"`{shlex.join(['python', '-m', 'tools.evaluate', *argv])}`, {len(pictures)} pictures. {PROTOCOL}\n\n"
@@ -687,8 +679,28 @@ def run_all(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         write(arguments.output / "report.json", json.dumps(record(arguments, argv, figures, cells), indent=1) + "\n")
         for picture in pictures if arguments.crops else ():
             strips = {cell: strip for cell in cells if (strip := results[picture, cell].strip) is not None}
-            write_sheet(arguments.output / f"{Path(picture).stem}.png", strips, [*classical, *models])
+            name = Path(picture).with_suffix(".png").as_posix().replace("/", "-")
+            write_sheet(arguments.output / name, strips, [*classical, *models])
     return 0
+
+
+def evaluate_all(tasks: Sequence[Task], jobs: int) -> dict[tuple[str, Cell], Result]:
+    """Every task's result by its key; the first error ends it."""
+    results = {}
+    with executor(min(jobs, len(tasks)), None) as pool, tqdm(total=len(tasks), unit="frame") as bar:
+        try:
+            futures = {}
+            for task in tasks:
+                futures[future := pool.submit(evaluate, task)] = task
+                future.add_done_callback(lambda _: bar.update())
+                if future.done():
+                    future.result()
+            for future in as_completed(futures):
+                results[futures[future].key] = future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results
 
 
 def write(path: Path, text: str) -> None:

@@ -9,7 +9,10 @@ import torch
 from PIL import Image
 
 from isp.metrics.lpips import loaded as lpips_weights
+from isp.nets.load import save_model
 from isp.nets.model import Model, ModelConfig
+from isp.options import RenderOptions
+from isp.pipeline import render
 from isp.raw import CFA, read
 from isp.stages.demosaic import METHODS
 from tools import evaluate_demosaic
@@ -19,13 +22,13 @@ from tools.evaluate import (
     Figures,
     Frame,
     by_isp,
-    by_stage,
     develop_all,
     developer,
     main,
     measure,
     model_as_developer,
     noise_of,
+    read_line,
     read_truth,
     simulate,
     strip,
@@ -151,26 +154,23 @@ def test_the_file_gives_what_memory_gives(tmp_path, untrained, phase, level):
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_model_that_adds_nothing_is_its_base(tmp_path, untrained, phase):
-    frame = Frame(simulate(small_picture(), Cell(CAMERA, phase, "0:0")), tmp_path)
+    dim = 0.9 * small_picture()  # nothing is saturated, which the render leaves to the demosaic
+    frame = Frame(simulate(dim, Cell(CAMERA, phase, "0:0")), tmp_path)
     with torch.inference_mode():
         difference = model_as_developer("model", untrained).develop(frame) - by_isp(frame, "malvar2004")
     assert difference.abs().max() < 2e-6
 
 
-def test_what_a_model_is_given(tmp_path):
-    """White-balanced samples and sqrt(S x + O), amplified like them."""
-    frame = Frame(simulate(small_picture(), Cell(CAMERA, "GRBG", "3.2e-3:2.5e-5")), tmp_path)
-    given = {}
-
-    def demosaic(x, sigma, cfa):
-        given.update(x=x[0, 0].numpy(), sigma=sigma[0, 0].numpy(), cfa=cfa)
-        return x.expand(1, 3, *x.shape[-2:])
-
-    by_stage(frame, demosaic)
-    x = (frame.raw.mosaic - 512.0) / (16383 - 512)
-    gains = (1 / frame.raw.meta.as_shot_neutral)[given["cfa"].channel_map(*x.shape)]
-    np.testing.assert_allclose(given["x"], gains * x, atol=1e-6)
-    np.testing.assert_allclose(given["sigma"], gains * np.sqrt(3.2e-3 * np.maximum(x, 0) + 2.5e-5), rtol=1e-5)
+def test_a_model_at_hand_is_what_render_makes_of_its_file(tmp_path, untrained):
+    """With weights that count, so that the noise it is told does."""
+    torch.nn.init.normal_(untrained.network.tail.weight, std=0.05)
+    weights = save_model(tmp_path / "model", untrained, metadata={"noise": "none"})
+    frame = Frame(simulate(small_picture(), Cell(CAMERA, "GRBG", "iso6400")), tmp_path)
+    with torch.inference_mode():
+        expected = render(frame.raw, RenderOptions(look="neutral", model=str(weights))).clamp(0, 1)
+        got = model_as_developer("model", untrained).develop(frame)
+    assert (expected - by_isp(frame, "malvar2004")).abs().mean() > 0.01
+    assert (got - expected).abs().max() < 1e-5
 
 
 def test_developers_near_the_truth(tmp_path):
@@ -326,6 +326,10 @@ def test_report(tmp_path, folder, command):
     assert {path.name for path in out.glob("*.png")} == {"0.png", "2.png", "4.png"}
     assert np.asarray(Image.open(out / "0.png")).shape[1] == 3 * 48
 
+    line = read_line(out / "report.json", "psnr")  # what --excellence does
+    assert len(line) == 4
+    assert f"{line[Cell(CAMERA, 'BGGR', 'iso3200')]:.2f} |" in printed
+
     code, again, err = command(
         folder, "--every", 2, "--levels", "0:0,iso3200", "--phases", "RGGB,BGGR", "--developers", "msg,libraw-PPG",
         "--metrics", "psnr,ssim", "--seed", 3, "--jobs", 2,
@@ -343,6 +347,9 @@ def test_usage_errors_are_one_line(tmp_path, folder, command):
         ([tmp_path / "none"], "expected a folder"),
         ([tmp_path / "empty"], "holds no file"),
         ([tmp_path / "bad"], "x.png"),
+        ([tmp_path / "bad", "--jobs", 2], "x.png"),
+        ([folder, "--model", tmp_path / "bad"], "holds no model.safetensors"),
+        ([folder, "--model", "nobody"], "no model 'nobody'"),
         ([folder, "--developers", "lightroom"], "developer 'lightroom' is unknown; known: auto"),
         ([folder, "--developers", "libraw-XYZ"], "is unknown"),
         ([folder, "--cameras", "leica m3"], "no camera"),
