@@ -4,7 +4,7 @@ L. Chen et al., "Simple Baselines for Image Restoration", ECCV 2022, Sec. 3: the
 simplified channel attention. Names of modules as in the released weights. Width 32 with 2-2-4-8, 12 and 2-2-2-2 blocks
 is the network of PolyU-AISP in the raw track of RAIM 2025.
 Differs from the paper: the raw form gives 12 planes and a PixelShuffle and has no long skip; `gate="cross"` is the
-CrossGate of iAM_IR (RAIM 2025, Track 2), reconstructed from one sentence of the report.
+CrossGate of iAM_IR (RAIM 2025, Track 2), reconstructed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SimpleGate(nn.Module):
 class CrossGate(nn.Module):
     """Each half of the planes gated by the other: B 2C H W to B 2C H W.
 
-    Reconstructed: the report says that the halves exchange their features and that no planes are lost. The sigmoid is
+    Reconstructed: all that is known is that the gate exchanges features and does not halve the planes. The sigmoid is
     ours; with a bare product both halves would be the same.
     """
 
