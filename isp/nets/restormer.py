@@ -75,9 +75,10 @@ class MDTA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        q, k, v = (self.project(x, i) for i in range(3))  # B heads c/heads HW
-        weights = normalize(q, dim=-1) @ normalize(k, dim=-1).transpose(-2, -1)  # B heads c/heads c/heads, correlations
-        mixed = (weights * self.temperature).softmax(-1) @ v
+        q, k = (normalize(self.project(x, i), dim=-1) for i in (0, 1))  # B heads c/heads HW
+        weights = (q @ k.transpose(-2, -1) * self.temperature).softmax(-1)  # B heads c/heads c/heads
+        del q, k  # before the values take their place in memory
+        mixed = weights @ self.project(x, 2)
         return self.project_out(mixed.reshape(b, c, h, w))
 
     def project(self, x: Tensor, i: int) -> Tensor:
