@@ -21,7 +21,7 @@ from isp.metrics.weights import Features, load_trunk
 # Layers (after the ReLU), their channels, and the smallest picture that leaves 5x5 sites in the last
 TRUNKS = {
     "vgg19": ((3, 8, 17, 26, 35), (64, 128, 256, 512, 512), 80),
-    "squeeze": ((1, 4, 7, 9, 10, 11, 12), (64, 128, 256, 384, 384, 512, 512), 41),
+    "squeeze": ((1, 4, 7, 9, 10, 11, 12), (64, 128, 256, 384, 384, 512, 512), 81),
 }
 FILTER = 5  # sites
 
@@ -29,7 +29,7 @@ FILTER = 5  # sites
 class FDL(nn.Module):
     """Two pictures B 3 H W, encoded sRGB in [0, 1], to B: 0 for equal ones.
 
-    trunk: "vgg19" (the paper's) or "squeeze", at least 80x80 and 41x41. projections: filters per layer; memory grows
+    trunk: "vgg19" (the paper's) or "squeeze", at least 80x80 and 81x81. projections: filters per layer; memory grows
     with them. phase_weight: of the phase's distance beside the amplitude's. folder: where the trunk is; None: as
     isp.metrics.weights says, FileNotFoundError for a missing file.
     """

@@ -52,7 +52,7 @@ def delta_e_2000(first: Tensor, second: Tensor) -> Tensor:
 
     dl, dc = l2 - l1, c2 - c1  # (8), (9)
     turn = h2 - h1
-    turn = turn - 2 * math.pi * (turn > math.pi) + 2 * math.pi * (turn < -math.pi)
+    turn = torch.where(turn > math.pi, turn - 2 * math.pi, torch.where(turn < -math.pi, turn + 2 * math.pi, turn))
     turn = torch.where(both, turn, 0)  # (10)
     dh = 2 * (c1 * c2).sqrt() * (turn / 2).sin()  # (11)
 

@@ -1,0 +1,18 @@
+"""Structural similarity as a loss is one minus the metric, and differentiable."""
+
+import torch
+
+from isp.losses.similarity import ms_ssim_loss, ssim_loss
+from isp.metrics import ms_ssim, ssim
+
+
+def test_one_minus_the_metric() -> None:
+    truth = torch.rand(2, 3, 168, 168, generator=torch.Generator().manual_seed(0))
+    x = truth * 0.7 + 0.1
+    torch.testing.assert_close(ssim_loss(x, truth), 1 - ssim(x, truth, data_range=1, border=0))
+    torch.testing.assert_close(ms_ssim_loss(x, truth), 1 - ms_ssim(x, truth, data_range=1, border=0))
+
+
+def test_gradient() -> None:
+    x, truth = torch.rand(2, 1, 2, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.autograd.gradcheck(ssim_loss, (x.requires_grad_(), truth))
