@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
@@ -82,7 +83,7 @@ PROTOCOL = (
     "Of encoded sRGB rounded to 8 bits, no border left out (but the 4 pixels that RawTherapee cuts), mean over the "
     "pictures. Noise S:O with variance S x + O, black 0 and white 1."
 )
-SIDE, CAPTION = 160, 14  # pixels of a crop and of its caption
+SIDE, GAP, CAPTION = 160, 2, 14  # pixels of a crop, between two of them, and of its caption
 PROGRAMS = ("rawtherapee", "darktable")
 DEFAULT = "msg,menon2007,libraw-DHT,libraw-AHD+FBDD"
 
@@ -435,14 +436,16 @@ def write_sheet(path: Path, strips: dict[Cell, np.ndarray], names: Sequence[str]
     from PIL import Image, ImageDraw
 
     side = next(iter(strips.values())).shape[0]
-    step = side + CAPTION
-    sheet = Image.new("RGB", (side * (1 + len(names)), step * len(strips) + CAPTION), (40, 40, 40))
+    step, row_step = side + GAP, side + CAPTION
+    sheet = Image.new("RGB", (step * (1 + len(names)) - GAP, row_step * len(strips) + CAPTION), (40, 40, 40))
     pen = ImageDraw.Draw(sheet)
     for column, name in enumerate(("truth", *names)):
-        pen.text((column * side + 2, 1), name[-side // 6 :], fill=(220, 220, 220))
-    for row, (cell, pixels) in enumerate(strips.items()):
-        pen.text((2, row * step + CAPTION + 1), str(cell), fill=(220, 220, 220))
-        sheet.paste(Image.fromarray(pixels), (0, row * step + 2 * CAPTION))
+        pen.text((column * step + 2, 1), name[-side // 6 :], fill=(220, 220, 220))
+        for row, pixels in enumerate(strips.values()):
+            window = np.ascontiguousarray(pixels[:, column * side : (column + 1) * side])
+            sheet.paste(Image.fromarray(window), (column * step, row * row_step + 2 * CAPTION))
+    for row, cell in enumerate(strips):
+        pen.text((2, row * row_step + CAPTION + 1), str(cell), fill=(220, 220, 220))
     with whole_file(path, overwrite=True) as part:
         sheet.save(part, format="PNG")
 
@@ -654,8 +657,13 @@ def run_all(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         for phase in arguments.phases.split(",")
         for level in levels
     ]
-    for cell in cells:  # complains before anything is begun
-        array(cell.phase), noise_of(cell)
+    with warnings.catch_warnings(record=True) as said:  # complains before anything is begun
+        for cell in cells:
+            array(cell.phase)
+            noise_of(cell)
+    for line in dict.fromkeys(str(warning.message) for warning in said):
+        print(f"warning: {line}", file=sys.stderr)
+    warnings.filterwarnings("ignore", message=".*extrapolated", category=UserWarning)  # told once
     given = read_line(arguments.excellence, metrics[0]) if arguments.excellence else None
     models = [model_developer(name, arguments.device).name for name in arguments.model]
     names = ImageFolder(arguments.folder).names

@@ -65,9 +65,11 @@ def other_array(picture: Tensor, kind: str) -> float:
 
 
 def as_is(name: str) -> Demosaic:
-    """The method itself, on the values as they are."""
-    function = (METHODS | LIBRAW)[name].function
-    return lambda x, sigma: function(x, RGGB)
+    """The method itself, on the values as they are. ValueError for one that is no Bayer method."""
+    bayer = {key: method for key, method in (METHODS | LIBRAW).items() if "bayer" in method.kinds}
+    if name not in bayer:
+        raise ValueError(f"method {name!r} is unknown; known: {', '.join(bayer)}")
+    return lambda x, sigma: bayer[name].function(x, RGGB)
 
 
 def on_linear_light(model: Model) -> Demosaic:
@@ -105,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         print(tables(arguments))
-    except (KeyError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

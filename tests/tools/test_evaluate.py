@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -75,7 +76,8 @@ def command(capsys):
 
     def call(*arguments):
         try:
-            code = main([str(a) for a in arguments])
+            with warnings.catch_warnings():
+                code = main([str(a) for a in arguments])
         except SystemExit as exit:
             code = exit.code
         out, err = capsys.readouterr()
@@ -303,6 +305,19 @@ def test_a_model_in_the_papers_protocol_sees_linear_light():
     assert seen[0].max() == pytest.approx(float(slopes.max()), rel=1e-2)
 
 
+def test_the_papers_protocol_as_a_command(tmp_path, capsys):
+    pixels = small_picture(512, 528)[0].permute(1, 2, 0).numpy() * 255
+    Image.fromarray(pixels.round().astype(np.uint8)).save(tmp_path / "kodim01.png")
+    given = [str(tmp_path), "--images", "1", "--methods"]
+    assert evaluate_demosaic.main([*given, "bilinear"]) == 0
+    out, _ = capsys.readouterr()
+    assert [line.split(" | ")[0] for line in out.splitlines() if line[2:3].islower()] == [
+        "| bilinear", "| x-trans", "| quad-bayer",
+    ]  # fmt: skip
+    assert evaluate_demosaic.main([*given, "xtrans"]) == 2
+    assert "error: method 'xtrans' is unknown; known: bilinear" in capsys.readouterr().err
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
@@ -324,7 +339,7 @@ def test_report(tmp_path, folder, command):
     frame = Frame(simulate(truth, Cell(CAMERA, "BGGR", "iso3200"), 3_000_002), tmp_path)
     assert row["psnr"] == pytest.approx(measure(by_isp(frame, "msg"), truth, ["psnr"])["psnr"], abs=1e-4)
     assert {path.name for path in out.glob("*.png")} == {"0.png", "2.png", "4.png"}
-    assert np.asarray(Image.open(out / "0.png")).shape[1] == 3 * 48
+    assert np.asarray(Image.open(out / "0.png")).shape[1] == 3 * 48 + 2 * 2
 
     line = read_line(out / "report.json", "psnr")  # what --excellence does
     assert len(line) == 4
@@ -347,7 +362,6 @@ def test_usage_errors_are_one_line(tmp_path, folder, command):
         ([tmp_path / "none"], "expected a folder"),
         ([tmp_path / "empty"], "holds no file"),
         ([tmp_path / "bad"], "x.png"),
-        ([tmp_path / "bad", "--jobs", 2], "x.png"),
         ([folder, "--model", tmp_path / "bad"], "holds no model.safetensors"),
         ([folder, "--model", "nobody"], "no model 'nobody'"),
         ([folder, "--developers", "lightroom"], "developer 'lightroom' is unknown; known: auto"),
