@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from isp.nets.blocks import UNet
+from isp.nets.blocks import UNet, he
 
 
 class B2FNet(nn.Module):
@@ -39,6 +39,7 @@ class B2FNet(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(widths[0], 3, 3, padding=1),
         )
+        he(self.tail)
         self.multiple = self.minimum = self.fusion.multiple
         self.reach: int | None = self.gg.reach + self.fusion.reach + 1  # the tail's two, at full size
 
