@@ -6,7 +6,7 @@ from isp.nets.blocks import RCAB, ChannelAttention, UNet
 
 
 def test_channel_attention_by_hand():
-    """Means 1 and 3; one hidden unit of their sum, 4; weights sigmoid(0) on the first plane, sigmoid(4) on the other."""
+    """Means 1 and 3; one hidden unit, their sum; weights sigmoid(0) on the first plane and sigmoid(4) on the second."""
     attention = ChannelAttention(2, 2)
     attention.down.weight.data = torch.ones(1, 2, 1, 1)
     attention.down.bias.data = torch.zeros(1)
