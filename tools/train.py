@@ -55,12 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(recipe: Path, overrides: Sequence[str], output: Path | None, progress: bool) -> int:
     """Run a recipe to its end, or to a signal; the exit code."""
     from isp.train.config import TrainConfig
-    from isp.train.engine import Engine, NotFiniteError, processes
+    from isp.train.engine import Engine, NotFiniteError
+    from isp.train.group import processes
     from isp.train.loops import loop_of
+    from isp.train.teaching import prepare
 
     config = TrainConfig.load(recipe, overrides)
     folder = output or Path("out") / config.name
     with processes(config.device) as group:
+        prepare(config, group, progress)
         engine = Engine(config, folder, group, progress=progress)
         try:
             loop_of(config)(engine)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from isp.losses.gan import GENERATOR
 from isp.nets.model import ModelConfig
 from isp.train.domains import DOMAINS
 
@@ -131,20 +132,21 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Gan:
-    """Stage 2. kind, weight: the adversarial loss (isp.losses.GAN_KINDS) and its weight, in the domain `domain`.
+    """Stage 2. kind, weight: the adversarial loss (isp.losses.gan) and its weight, in the domain `domain`.
 
-    rate: of the discriminator; null: the generator's. width: its channels. start_step: until then it alone is trained.
+    rate: the discriminator's, as a multiple of the generator's. width: its channels.
     """
 
     kind: str = "vanilla"
     weight: float = 0.1
     domain: str = "display"
-    rate: float | None = None
+    rate: float = 1.0
     width: int = 64
     betas: tuple[float, float] = (0.9, 0.99)
-    start_step: int = 0
 
     def __post_init__(self) -> None:
+        if self.kind not in GENERATOR:
+            raise ValueError(f"gan.kind is {self.kind!r}; expected one of {', '.join(GENERATOR)}")
         if self.domain not in DOMAINS:
             raise ValueError(f"gan.domain is {self.domain!r}; expected one of {', '.join(DOMAINS)}")
 
@@ -154,6 +156,7 @@ class Teacher:
     """Distillation. model: a trained model by name, folder or file. weight: of the loss between the two outputs, which
     is the phase's own; truth: of the loss against the truth. features: weight of the feature term; 0: none.
     layers: (teacher's module, student's module) whose outputs are compared, by their names in the networks.
+    cache: a file that takes the teacher's outputs for all pairs of data.store, once; null: computed for each batch.
     """
 
     model: str
@@ -166,6 +169,12 @@ class Teacher:
     def __post_init__(self) -> None:
         if bool(self.layers) != (self.features > 0):
             raise ValueError("teacher.features and teacher.layers belong together: a weight above 0 and pairs of names")
+        if self.cache is not None and self.features:
+            raise ValueError("teacher.cache holds outputs alone; with teacher.features the teacher runs on each batch")
+        if not self.weight > 0 or self.truth < 0:
+            raise ValueError(
+                f"teacher.weight is {self.weight}, truth {self.truth}; expected one above 0, one from 0 on"
+            )
 
 
 @dataclass(frozen=True)
@@ -204,6 +213,8 @@ class TrainConfig:
             raise ValueError(f"precision is {self.precision!r}; expected auto, bf16 or fp32")
         if self.gan is not None and self.teacher is not None:
             raise ValueError("gan and teacher are two loops; a recipe has one of them at most")
+        if self.teacher is not None and self.teacher.cache is not None and self.data.store is None:
+            raise ValueError("teacher.cache needs data.store: pairs made on the fly never come again")
         phases, rates = (sum(piece.steps for piece in pieces) for pieces in (self.phases, self.rates))
         if phases != rates or not phases:
             raise ValueError(f"phases last {phases} steps and rates {rates}; expected the same number, above 0")

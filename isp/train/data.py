@@ -22,9 +22,11 @@ from isp.datasets.store import PairStore
 from isp.datasets.synthesis import PATTERN, CameraChoice, Pairs, PairStream, make_pair
 from isp.noise.gaussian import gaussian_noise
 from isp.stages.demosaic import mosaic
-from isp.train.config import Data, Validation
+from isp.train.config import Data, TrainConfig, Validation
+from isp.train.teaching import Lessons
 
 AHEAD = 4  # batches of a store read in advance
+WINDOWS = 4  # drawn of a validation picture; the one with most detail is taken: skies tell little
 
 
 class Batch(NamedTuple):
@@ -34,16 +36,22 @@ class Batch(NamedTuple):
     sigma: Tensor  # B 4 h w, standard deviation of its noise
     target: Tensor  # B 3 2h 2w
     cam_to_output: Tensor  # B 3 3, to linear sRGB
+    taught: Tensor | None = None  # B 3 2h 2w, a teacher's output
 
     @classmethod
     def of(cls, pairs: Pairs, device: torch.device) -> Batch:
-        return cls(*(x.to(device, non_blocking=True) for x in (*pairs.balanced(), pairs.cam_to_output)))
+        return cls(*pairs.balanced(), pairs.cam_to_output).to(device)
+
+    def to(self, device: torch.device) -> Batch:
+        moved = {name: x.to(device, non_blocking=True) for name, x in self._asdict().items() if x is not None}
+        return Batch(**moved)
 
     def parts(self, number: int) -> list[Batch]:
         """Equal parts, for accumulation."""
         if len(self.packed) % number:
             raise ValueError(f"{len(self.packed)} pairs cannot be computed in {number} parts; change batch, accumulate")
-        return [Batch(*part) for part in zip(*(x.chunk(number) for x in self), strict=True)]
+        columns = [[None] * number if x is None else x.chunk(number) for x in self]
+        return [Batch(*part) for part in zip(*columns, strict=True)]
 
 
 class Batches(Protocol):
@@ -76,10 +84,14 @@ class Synthesised:
 
 
 class Stored:
-    """Pairs of a store, each once before any comes again, in an order and with windows that depend on the seed."""
+    """Pairs of a store, each once before any comes again, in an order and with windows that depend on the seed.
+    lessons: the teacher's outputs for them."""
 
-    def __init__(self, data: Data, seed: int, device: torch.device, share: tuple[int, int]) -> None:
+    def __init__(
+        self, data: Data, seed: int, device: torch.device, share: tuple[int, int], lessons: Lessons | None = None
+    ) -> None:
         assert data.store is not None
+        self.lessons = lessons
         self.folder, self.seed, self.device, self.share = data.store, seed, device, share
         names = PairStore(data.store).sources()
         self.kept = [i for i, name in enumerate(names) if not is_held_out(name, data.held_out)]
@@ -92,31 +104,38 @@ class Stored:
             raise ValueError(f"a batch of {batch} cannot be shared by {of} processes; expected a multiple of {of}")
         store = PairStore(self.folder, crop=size)
 
-        def read(number: int) -> Pairs:
-            return Pairs.joined([self._pair(store, number, batch, i) for i in mine])
+        def read(number: int) -> Batch:
+            pairs, taught = zip(*(self._pair(store, number, batch, i) for i in mine), strict=True)
+            made = Batch.of(Pairs.joined(pairs), self.device)
+            return made if self.lessons is None else made._replace(taught=torch.stack(taught).to(self.device))
 
         mine = range(rank * (batch // of), (rank + 1) * (batch // of))
         with ThreadPoolExecutor(1) as thread:
-            ahead: deque[Future[Pairs]] = deque(thread.submit(read, start + n) for n in range(AHEAD))
+            ahead: deque[Future[Batch]] = deque(thread.submit(read, start + n) for n in range(AHEAD))
             try:
                 for number in count(start):
-                    pairs = ahead.popleft().result()
+                    made = ahead.popleft().result()
                     ahead.append(thread.submit(read, number + AHEAD))
-                    yield Batch.of(pairs, self.device)
+                    yield made
             finally:
                 for future in ahead:
                     future.cancel()
 
-    def _pair(self, store: PairStore, number: int, batch: int, i: int) -> Pairs:
+    def _pair(self, store: PairStore, number: int, batch: int, i: int) -> tuple[Pairs, Tensor | None]:
         epoch, place = divmod(number * batch + i, len(self.kept))
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.kept))
         generator = torch.Generator().manual_seed(self.seed + 2**20 * (number * batch + i))
-        return store.pair(self.kept[int(order[place])], generator)[0]
+        pair = self.kept[int(order[place])]
+        pairs, (top, left) = store.pair(pair, generator)
+        return pairs, None if self.lessons is None else self.lessons(pair, top, left, pairs.noisy.shape[-1])
 
 
-def open_batches(data: Data, seed: int, device: torch.device, share: tuple[int, int]) -> Batches:
-    """The batches of a recipe's data. share: (rank, of), this process's part of each batch."""
-    return (Stored if data.store is not None else Synthesised)(data, seed, device, share)
+def open_batches(config: TrainConfig, device: torch.device, share: tuple[int, int]) -> Batches:
+    """The batches of a recipe. share: (rank, of), this process's part of each batch."""
+    if config.data.store is None:
+        return Synthesised(config.data, config.seed, device, share)
+    cache = None if config.teacher is None else config.teacher.cache
+    return Stored(config.data, config.seed, device, share, None if cache is None else Lessons(cache))
 
 
 class Picked:
@@ -189,10 +208,19 @@ def validation_set(data: Data, validation: Validation, seed: int) -> list[Pairs]
     if source is None:
         return []
     recipe, choice = load_recipe(data.recipes[0]), CameraChoice(data.camera, data.noise)
-    return [
-        make_pair(source, recipe, choice, seed=seed + 1, index=i, size=validation.size)
-        for i in range(min(validation.pictures, len(source)))
-    ]
+    found = []
+    for i in range(min(validation.pictures, len(source))):
+        windows = [
+            make_pair(source, recipe, choice, seed=seed + 1, index=i + turn * len(source), size=validation.size)
+            for turn in range(WINDOWS)
+        ]
+        found.append(max(windows, key=_detail))
+    return found
+
+
+def _detail(pairs: Pairs) -> float:
+    """How much there is to get wrong in the clean side: the mean step between neighbours, of the light's logarithm."""
+    return float(pairs.clean.clamp(min=1e-3).log().diff(dim=-1).abs().mean())
 
 
 def renoised(pairs: Pairs, shot: float, read: float, seed: int) -> Batch:

@@ -1,6 +1,6 @@
 """The engine under the three loops: steps, processes, averaged weights, checkpoints, validation, logs.
 
-    with processes(config.device) as group:
+    with processes(config.device) as group:  # isp.train.group
         engine = Engine(config, folder, group)
         stage1(engine)                       # isp.train.loops
 
@@ -18,11 +18,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ from isp.noise.upi import LAWS
 from isp.train.config import TrainConfig, differences
 from isp.train.data import Batch, open_batches, renoised, validation_set
 from isp.train.domains import to_domain
+from isp.train.group import Group
 from isp.train.losses import PhaseLoss
 
 CHECKPOINT, CONFIG, LOG, RECORD = "checkpoint.pt", "config.yaml", "log.jsonl", "run.json"
@@ -52,33 +53,6 @@ FREE = ("name", "note", "device", "validation", "checkpoint_minutes", "log_every
 
 class NotFiniteError(ArithmeticError):
     """A loss or a gradient that is not a finite number; says where."""
-
-
-class Group(NamedTuple):
-    """The processes that train together, and this one's place among them."""
-
-    rank: int
-    of: int
-    device: torch.device
-
-
-@contextmanager
-def processes(device: str = "auto") -> Iterator[Group]:
-    """This process alone or, under torchrun, all of them: NCCL on CUDA, else gloo."""
-    of, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    place = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
-        torch.backends.cudnn.benchmark = True
-    if of == 1:
-        yield Group(0, 1, place)
-        return
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    try:
-        yield Group(dist.get_rank(), of, place)
-    finally:
-        dist.destroy_process_group()
 
 
 class Step:
@@ -154,7 +128,7 @@ class Engine:
         self.ema = AveragedModel(model, multi_avg_fn=_averaging(config.ema))
         if bad := [phase.patch for phase in config.phases if phase.patch % model.multiple]:
             raise ValueError(f"patch is {bad[0]}; {config.model.network} needs multiples of {model.multiple}")
-        self.data = open_batches(config.data, config.seed, group.device, (group.rank, group.of))
+        self.data = open_batches(config, group.device, (group.rank, group.of))
         self.validation = validation_set(config.data, config.validation, config.seed) if group.rank == 0 else []
         size = config.validation.size // model.multiple * model.multiple
         if size < max(model.minimum, BORDER + 1):
@@ -180,6 +154,10 @@ class Engine:
         packed = batch.packed.contiguous(memory_format=torch.channels_last)
         output: Tensor = (net or self.wrapped["model"])(packed, batch.sigma, self.dtype)
         return output
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The recipe's precision, for other networks than the model."""
+        return nullcontext() if self.dtype is None else torch.autocast(self.group.device.type, self.dtype)
 
     def steps(self) -> Iterator[Step]:
         """The steps that are left, each to be computed and updated by the loop's body; between them checkpoints,
@@ -325,7 +303,7 @@ class Engine:
                 row: list[Tensor] = []
                 for shot, read in v.noise:
                     batch = _even(renoised(pairs, shot, read, number), self.model.multiple)
-                    batch = Batch(*(x.to(device) for x in batch))
+                    batch = batch.to(device)
                     output = net(batch.packed, batch.sigma)
                     shown, truth = (
                         to_domain(x, batch.cam_to_output, "display-clipped") for x in (output, batch.target)
@@ -368,7 +346,7 @@ class Engine:
                 return f"weight {weight} was not finite before it"
         for number, part in enumerate(parts):
             for what, x in part._asdict().items():
-                if not x.isfinite().all():
+                if x is not None and not x.isfinite().all():
                     return f"{what} of part {number} of the batch is not finite"
         found: list[str] = []
         hooks = [

@@ -15,7 +15,8 @@ import yaml
 
 from isp.nets.load import load_model
 from isp.train.config import TrainConfig
-from isp.train.engine import Engine, Group, NotFiniteError, read_checkpoint
+from isp.train.engine import Engine, NotFiniteError, read_checkpoint
+from isp.train.group import Group
 from isp.train.loops import loop_of
 
 ROOT = Path(__file__).parents[2]

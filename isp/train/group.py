@@ -1,0 +1,38 @@
+"""The processes that train together: one, or those that torchrun starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+
+
+class Group(NamedTuple):
+    """The processes that train together, and this one's place among them."""
+
+    rank: int
+    of: int
+    device: torch.device
+
+
+@contextmanager
+def processes(device: str = "auto") -> Iterator[Group]:
+    """This process alone or, under torchrun, all of them: NCCL on CUDA, else gloo."""
+    of, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    place = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+        torch.backends.cudnn.benchmark = True
+    if of == 1:
+        yield Group(0, 1, place)
+        return
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield Group(dist.get_rank(), of, place)
+    finally:
+        dist.destroy_process_group()
