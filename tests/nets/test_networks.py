@@ -64,6 +64,22 @@ def test_shape_and_gradients(name):
     assert not silent
 
 
+@pytest.mark.parametrize("name", [name for name in SMALL if NETWORKS[name].kind == "raw"])
+def test_raw_networks_take_a_noise_map(name):
+    """Eight planes in, and the last four have a say."""
+    torch.manual_seed(0)
+    network = NETWORKS[name](**SMALL[name] | {"planes": 8}).eval()
+    for p in network.parameters():
+        if not p.any():
+            p.data.normal_(0, 0.1)
+    side = size(network)
+    x = torch.rand(1, 8, side, side)
+    noisier = torch.cat([x[:, :4], 2 * x[:, 4:]], 1)
+    with torch.no_grad():
+        assert network(x).shape == (1, 3, 2 * side, 2 * side)
+        assert not torch.equal(network(noisier), network(x))
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_reach(name):
     """One changed sample changes nothing beyond the stated reach; None: something far away."""
