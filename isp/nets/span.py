@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's RGB, as released
-RANGE = 255.0  # what the released networks work on
 
 
 class Conv3XC(nn.Module):
@@ -75,16 +74,21 @@ class SPAB(nn.Module):
 
 
 class SPAN(nn.Module):
-    """B 3 H W to B 3 H W. merged: the form for deployment, which SPAN.deployed() makes of a trained one."""
+    """B 3 H W to B 3 H W.
+
+    img_range: what the input, less its mean, is multiplied by; 255 as released, with which an untrained network of 52
+    planes gives values of about 6, with 1 small ones. merged: the form for deployment, which deployed() makes of a
+    trained one.
+    """
 
     kind = "rgb"
     multiple = 1
     minimum = 1
     reach: int | None = 21  # twenty-one 3x3 convolutions
 
-    def __init__(self, width: int = 52, merged: bool = False) -> None:
+    def __init__(self, width: int = 52, img_range: float = 255.0, merged: bool = False) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.img_range = width, img_range
         self.conv_1 = Conv3XC(3, width, merged)
         self.block_1 = SPAB(width, merged)
         self.block_2 = SPAB(width, merged)
@@ -97,7 +101,7 @@ class SPAN(nn.Module):
         self.upsampler = nn.Sequential(nn.Conv2d(width, 3, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        shallow = self.conv_1((x - x.new_tensor(MEAN).view(1, 3, 1, 1)) * RANGE)
+        shallow = self.conv_1((x - x.new_tensor(MEAN).view(1, 3, 1, 1)) * self.img_range)
         low, _ = self.block_1(shallow)
         y = low
         for block in (self.block_2, self.block_3, self.block_4, self.block_5):
@@ -107,7 +111,7 @@ class SPAN(nn.Module):
 
     def deployed(self) -> SPAN:
         """The same function with one 3x3 convolution for each Conv3XC: 0.477 M parameters for 2.60 M at 52 planes."""
-        network = SPAN(self.width, merged=True).to(self.conv_cat.weight)
+        network = SPAN(self.width, self.img_range, merged=True).to(self.conv_cat.weight)
         kept = network.state_dict().keys()
         network.load_state_dict({name: value for name, value in self.state_dict().items() if name in kept})
         return network
