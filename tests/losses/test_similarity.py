@@ -16,3 +16,13 @@ def test_one_minus_the_metric() -> None:
 def test_gradient() -> None:
     x, truth = torch.rand(2, 1, 2, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert torch.autograd.gradcheck(ssim_loss, (x.requires_grad_(), truth))
+
+
+def test_a_negative_picture_has_a_finite_gradient() -> None:
+    truth = torch.rand(1, 1, 161, 161, generator=torch.Generator().manual_seed(0))
+    x = (1 - truth).requires_grad_()
+    value = ms_ssim_loss(x, truth)
+    value.sum().backward()
+    assert x.grad is not None
+    assert value.item() == 1
+    assert torch.isfinite(x.grad).all()
