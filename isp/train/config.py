@@ -134,7 +134,8 @@ class Optimiser:
 class Gan:
     """Stage 2. kind, weight: the adversarial loss (isp.losses.gan) and its weight, in the domain `domain`.
 
-    rate: the discriminator's, as a multiple of the generator's. width: its channels.
+    rate: the discriminator's, as a multiple of the generator's. width: its channels. from_step: until then the phase's
+    losses alone are trained.
     """
 
     kind: str = "vanilla"
@@ -143,6 +144,7 @@ class Gan:
     rate: float = 1.0
     width: int = 64
     betas: tuple[float, float] = (0.9, 0.99)
+    from_step: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in GENERATOR:
@@ -243,6 +245,11 @@ class TrainConfig:
                 return rate.at(int(whole) - start)
             start += rate.steps
         raise AssertionError
+
+    @property
+    def gan_from(self) -> int:
+        """The first step that has a discriminator, shortened."""
+        return 0 if self.gan is None else round(self.gan.from_step / self.shorten)
 
     def _at(self, steps: int) -> int:
         return max(round(steps / self.shorten), 1)

@@ -35,7 +35,11 @@ def gan(engine: Engine) -> None:
     for step in engine.steps():
         for part in step.parts():
             output = engine.forward(part)
-            shown, truth = (to_domain(x, part.cam_to_output, config.domain) for x in (output, part.target))
+            if engine.step < engine.config.gan_from:
+                step.backward(step.loss(output, part))
+                continue
+            shown = to_domain(output, part.cam_to_output, config.domain)
+            truth = step.loss.shown(part.target, part, config.domain)
             net.requires_grad_(False)
             with engine.autocast():
                 on_truth = net(truth) if config.kind == "relativistic" else truth
@@ -47,7 +51,8 @@ def gan(engine: Engine) -> None:
                 on_shown, on_truth = discriminator(torch.cat([shown.detach(), truth])).float().chunk(2)
             step.backward({"gan.discriminator": discriminator_loss(config.kind, on_shown, on_truth).mean()})
         step.update()
-        step.update("discriminator", config.rate)
+        if engine.step >= engine.config.gan_from:
+            step.update("discriminator", config.rate)
 
 
 def distil(engine: Engine) -> None:

@@ -25,12 +25,15 @@ class PhaseLoss(nn.Module):
         terms = {}
         for domain, loss in self.domains.items():
             x = to_domain(output, batch.cam_to_output, domain)
-            y = to_domain(batch.target if truth is None else truth, batch.cam_to_output, domain)
-            if self.usm is not None:
-                y = unsharp_mask(y, *self.usm)
+            y = self.shown(batch.target if truth is None else truth, batch, domain)
             for name, value in loss.terms(x, y).items():
                 terms[f"{domain}.{name}"] = loss.weights[name] * value.mean()
         return terms
+
+    def shown(self, truth: Tensor, batch: Batch, domain: str) -> Tensor:
+        """A truth in a domain, sharpened where the phase says so."""
+        y = to_domain(truth, batch.cam_to_output, domain)
+        return y if self.usm is None else unsharp_mask(y, *self.usm)
 
 
 def unsharp_mask(x: Tensor, amount: float, sigma: float) -> Tensor:
