@@ -30,9 +30,9 @@ from isp.stages.demosaic.bayer import reflect
 MARGIN = 16  # the reflected frame around the frame: borders are developed as its inside is
 OVERLAP = 32  # of neighbouring tiles where reach is unbounded: 64 pixels, as the PolyU-AISP system of RAIM 2025
 TILE = 512  # a tile's side, where memory allows and the overlap is no sixth of it: larger ones leave the CPU's cache
-SMALL = 256  # a canvas of this side needs no measuring: 1.5e9 bytes are 5700 values for each sample of it
-MEMORY = 1.5e9  # bytes that a batch of tiles may take in the network; a 12 MP frame's own tensors take 0.6e9 more
-WORKSPACE = 1.5  # measured for convolutions on a CPU: what is taken from the system to what is alive
+PROBE = 128  # side of the tile whose memory is measured; the rest is in proportion to the area
+MEMORY = 1.2e9  # bytes that a batch of tiles may take in the network; a 12 MP frame's own tensors take 0.6e9 more
+WORKSPACE = 1.5  # measured on a CPU, 1.3 to 2.1: what is taken from the system to what is alive
 SLOW = 2.0  # seconds from which on a progress bar shows
 
 
@@ -56,7 +56,7 @@ def develop_mosaic(
     tile, overlap: pixels, the side of a tile and what neighbours share; rounded to what the model takes. None: 1024, or
     six overlaps, or what fits into `memory`; twice the model's reach, or 64 where that is not bounded.
     batch: tiles that go through the network at once; None: on CUDA as many as fit into `memory`, else 1.
-    memory: bytes for them; None: 1.5e9, on CUDA half of what is free.
+    memory: bytes for them; None: 1.2e9, on CUDA half of what is free.
     dtype: torch.bfloat16 runs the network, not what is around it, under autocast.
     progress: a bar on stderr for what takes more than two seconds.
 
@@ -85,7 +85,7 @@ def develop_mosaic(
         raise ValueError(f"tile is {tile} pixels; expected at least {2 * least}, of which {2 * shared} overlap")
     if memory is None:
         memory = torch.cuda.mem_get_info(mosaic.device)[0] / 2 if mosaic.is_cuda else MEMORY
-    side = tile // 2 if tile is not None else _fitting(model, (h, w), max(TILE, 6 * shared), least, memory)
+    side = tile // 2 if tile is not None else _fitting(model, min(max(TILE, 6 * shared), max(h, w)), least, memory)
     trusted = None if reach is None else min(reach, shared // 2)
     vertical = _spans(h, side, shared, multiple, trusted, rows[0], height, mosaic)
     horizontal = _spans(w, side, shared, multiple, trusted, cols[0], width, mosaic)
@@ -167,17 +167,13 @@ def _smoothstep(t: Tensor) -> Tensor:
     return t * t * (3 - 2 * t)
 
 
-def _fitting(model: Callable[..., Tensor], size: tuple[int, int], side: int, least: int, memory: float) -> int:
-    """The side of tiles, at most `side` packed samples, that need no more than so many bytes; at least `least`."""
-    while side > least:
-        h, w = (min(side, n) for n in size)
-        if h * w <= SMALL**2 and memory >= MEMORY:
-            break
-        need = tile_bytes(model, h, w)
-        if need <= memory:
-            break
-        side = max(int(min(math.sqrt(h * w * memory / need), 0.95 * side)), least)
-    return side
+def _fitting(model: Callable[..., Tensor], side: int, least: int, memory: float) -> int:
+    """The side of tiles, at most `side` packed samples and at least `least`, that need no more than so many bytes."""
+    if side <= PROBE:
+        return max(side, least)
+    rules: Any = model
+    probe = -(-PROBE // rules.multiple) * rules.multiple
+    return max(min(side, int(probe * math.sqrt(memory / tile_bytes(model, probe, probe)))), least)
 
 
 def tile_bytes(model: Callable[..., Tensor], h: int, w: int) -> float:

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from nets.test_networks import SMALL
 from torch import Tensor, nn
 
+from isp.nets import NETWORKS
 from isp.nets.inference import develop_mosaic, tile_bytes
 from isp.nets.model import Model, ModelConfig
 from isp.raw.cfa import CFA
@@ -14,6 +16,10 @@ from isp.stages.demosaic.curve import decode, encode
 
 PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
 TOE = 1e-3
+UNBOUNDED = {
+    *("dwt-hybrid", "mialgo-student", "mw-ispnet", "mw-ispnet-rgb", "nafnet", "nafnet-rgb", "wavelet-fusion"),
+    *("restormer", "restormer-rgb", "xrestormer", "xrestormer-rgb"),
+}
 
 
 def flat(**arguments: Any) -> Model:
@@ -94,6 +100,31 @@ def test_tiles_equal_the_whole(tile, batch):
     assert (develop_mosaic(model, x, sigma, CFA("GBRG"), tile=tile, batch=batch) - whole).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in UNBOUNDED)) for n in SMALL])
+def test_every_network_in_tiles(name):
+    """Bounded reach: the whole's values to rounding. Unbounded: near them."""
+    rgb = NETWORKS[name].kind == "rgb"
+    arguments = SMALL[name] if rgb else {"planes": 8, **SMALL[name]}
+    model = Model(ModelConfig(name, arguments, ("packed", "sigma"), "bilinear" if rgb else None)).double().eval()
+    torch.manual_seed(0)
+    for p in model.parameters():
+        if not p.any():
+            p.data.normal_(0, 0.1)
+    shared = 32 if model.reach is None else 2 * model.reach
+    side = 2 * (shared + 64 + 2 * model.multiple)
+    x = mosaic(scene(side + 90, side // 2 + 9), CFA("GRBG")).double()
+    whole = develop_mosaic(model, x, 0.05 * x.abs(), CFA("GRBG"), tile=4096)
+    parts = develop_mosaic(model, x, 0.05 * x.abs(), CFA("GRBG"), tile=side)
+    difference = (parts - whole).abs().max() / whole.abs().max()
+    assert whole.isfinite().all()
+    assert whole.std() > 1e-3
+    assert (model.reach is None) == (name in UNBOUNDED)
+    if model.reach is None:
+        assert (parts - whole).abs().mean() < 0.05 * whole.std()
+    else:
+        assert difference < 1e-5
+
+
 def test_tiles_start_at_multiples_and_overlap_enough():
     """A network with pooling (reach bounded, multiple 4), tile by tile: the whole's values everywhere."""
 
@@ -168,8 +199,8 @@ def test_memory_of_a_tile_is_counted():
     # both convolutions' outputs are alive together; then the second's and its shuffled copy
     assert tile_bytes(Two(), 100, 120) == pytest.approx(1.5 * 28 * site, rel=0.15)
     assert tile_bytes(flat(), 64, 64) < tile_bytes(flat(), 128, 128) / 3  # msg adds a border
-    x = torch.rand(1, 1, 400, 400)
-    tight = develop_mosaic(flat(), x, x, CFA("RGGB"), memory=6e6)
+    x = torch.rand(1, 1, 280, 280)
+    tight = develop_mosaic(flat(), x, x, CFA("RGGB"), memory=1.2e7)
     assert (tight - develop_mosaic(flat(), x, x, CFA("RGGB"))).abs().max() < 1e-5
 
 
