@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import pixel_unshuffle
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -30,7 +29,7 @@ from isp.stages.demosaic.bayer import reflect
 MARGIN = 16  # the reflected frame around the frame: borders are developed as its inside is
 OVERLAP = 32  # of neighbouring tiles where reach is unbounded: 64 pixels, as the PolyU-AISP system of RAIM 2025
 TILE = 512  # a tile's side, where memory allows and the overlap is no sixth of it: larger ones leave the CPU's cache
-PROBE = 128  # side of the tile whose memory is measured; the rest is in proportion to the area
+PROBE = 64  # side of the tile whose memory is measured
 MEMORY = 1.2e9  # bytes that a batch of tiles may take in the network; a 12 MP frame's own tensors take 0.6e9 more
 WORKSPACE = 1.5  # measured on a CPU, 1.3 to 2.1: what is taken from the system to what is alive
 SLOW = 2.0  # seconds from which on a progress bar shows
@@ -58,7 +57,7 @@ def develop_mosaic(
     batch: tiles that go through the network at once; None: on CUDA as many as fit into `memory`, else 1.
     memory: bytes for them; None: 1.2e9, on CUDA half of what is free.
     dtype: torch.bfloat16 runs the network, not what is around it, under autocast.
-    progress: a bar on stderr for what takes more than two seconds.
+    progress: a bar on stderr, where that is a terminal, for what takes more than two seconds.
 
     With an overlap of at least twice the reach the result is that of a single tile, to rounding. Gradients flow where
     the mosaic or the sigma asks for them; parameters get none (they are trained on tiles of the trainer's own).
@@ -85,18 +84,23 @@ def develop_mosaic(
         raise ValueError(f"tile is {tile} pixels; expected at least {2 * least}, of which {2 * shared} overlap")
     if memory is None:
         memory = torch.cuda.mem_get_info(mosaic.device)[0] / 2 if mosaic.is_cuda else MEMORY
-    side = tile // 2 if tile is not None else _fitting(model, min(max(TILE, 6 * shared), max(h, w)), least, memory)
+    side = tile // 2 if tile is not None else max(TILE, 6 * shared)
+    each = 0.0  # bytes for a packed sample, where anything hangs on it
+    if max(h, w) > PROBE and (tile is None or mosaic.is_cuda):
+        each = sample_bytes(model, mosaic.device)
+    if tile is None and each:
+        side = max(min(side, math.isqrt(int(memory / each))), least)
     trusted = None if reach is None else min(reach, shared // 2)
     vertical = _spans(h, side, shared, multiple, trusted, rows[0], height, mosaic)
     horizontal = _spans(w, side, shared, multiple, trusted, cols[0], width, mosaic)
     tiles = [(image, y, x) for image in range(len(mosaic)) for y in vertical for x in horizontal]
     if batch is None:
-        each = tile_bytes(model, vertical[0].side, horizontal[0].side) if mosaic.is_cuda else memory
-        batch = max(int(memory / each), 1)
+        fitting = memory / (each * vertical[0].side * horizontal[0].side) if mosaic.is_cuda and each else 1
+        batch = max(int(fitting), 1)
 
     out = mosaic.new_zeros((len(mosaic), 3, height, width))
     asked = torch.is_grad_enabled() and (mosaic.requires_grad or sigma.requires_grad)
-    bar = tqdm(total=len(tiles), unit="tile", delay=SLOW, leave=False, disable=not progress)
+    bar = tqdm(total=len(tiles), unit="tile", delay=SLOW, leave=False, disable=None if progress else True)
     with bar, nullcontext() if asked else torch.inference_mode():
         for i in range(0, len(tiles), batch):
             some = tiles[i : i + batch]
@@ -167,30 +171,21 @@ def _smoothstep(t: Tensor) -> Tensor:
     return t * t * (3 - 2 * t)
 
 
-def _fitting(model: Callable[..., Tensor], side: int, least: int, memory: float) -> int:
-    """The side of tiles, at most `side` packed samples and at least `least`, that need no more than so many bytes."""
-    if side <= PROBE:
-        return max(side, least)
-    rules: Any = model
-    probe = -(-PROBE // rules.multiple) * rules.multiple
-    return max(min(side, int(probe * math.sqrt(memory / tile_bytes(model, probe, probe)))), least)
+def sample_bytes(model: Callable[..., Tensor], device: torch.device | str = "cpu") -> float:
+    """Bytes that a tile needs on its way through the model, for each of its packed samples, weights aside.
 
-
-def tile_bytes(model: Callable[..., Tensor], h: int, w: int) -> float:
-    """Bytes that one tile of h x w packed samples needs on its way through the model, weights aside.
-
-    Measured, not modelled: the forward pass runs on tensors without data (the meta device), and what is alive at a time
-    is counted, with an allowance for the operators' own memory. Models that are no modules (isp.nets.runtime) count as
-    the module of their configuration.
+    Measured, not modelled: a small tile goes through it while the bytes of what is alive are counted, with an allowance
+    for the operators' own memory; larger tiles need more in proportion to their area. Models that are no modules
+    (isp.nets.runtime) count as the module of their configuration.
     """
     rules: Any = model
-    unit = rules.multiple
-    module = model if isinstance(model, nn.Module) else Model(rules.config)
-    state = {name: x.to("meta") for name, x in (*module.named_parameters(), *module.named_buffers())}
-    x = torch.empty(1, 4, -(-h // unit) * unit, -(-w // unit) * unit, device="meta")
+    module = model if isinstance(model, nn.Module) else Model(rules.config).to(device)
+    side = -(-max(PROBE, rules.minimum) // rules.multiple) * rules.multiple
+    dtype = next((x.dtype for x in module.parameters()), torch.float32)
+    x = torch.rand((1, 4, side, side), device=device, dtype=dtype)
     with torch.no_grad(), _Alive() as alive:
-        functional_call(module, state, (x, x))
-    return WORKSPACE * alive.most
+        module(x, x)
+    return WORKSPACE * alive.most / side**2
 
 
 class _Alive(TorchDispatchMode):

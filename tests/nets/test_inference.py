@@ -8,7 +8,7 @@ from nets.test_networks import SMALL
 from torch import Tensor, nn
 
 from isp.nets import NETWORKS
-from isp.nets.inference import develop_mosaic, tile_bytes
+from isp.nets.inference import develop_mosaic, sample_bytes
 from isp.nets.model import Model, ModelConfig
 from isp.raw.cfa import CFA
 from isp.stages.demosaic import METHODS, mosaic
@@ -195,12 +195,11 @@ def test_memory_of_a_tile_is_counted():
         def forward(self, packed: Tensor, sigma: Tensor) -> Tensor:
             return nn.functional.pixel_shuffle(self.second(self.first(packed)), 2)
 
-    site = 4 * 100 * 120
     # both convolutions' outputs are alive together; then the second's and its shuffled copy
-    assert tile_bytes(Two(), 100, 120) == pytest.approx(1.5 * 28 * site, rel=0.15)
-    assert tile_bytes(flat(), 64, 64) < tile_bytes(flat(), 128, 128) / 3  # msg adds a border
-    x = torch.rand(1, 1, 280, 280)
-    tight = develop_mosaic(flat(), x, x, CFA("RGGB"), memory=1.2e7)
+    assert sample_bytes(Two()) == pytest.approx(1.5 * 4 * 28)
+    assert sample_bytes(flat(width=128)) > 1.7 * sample_bytes(flat(width=64))
+    x = torch.rand(1, 1, 400, 400)
+    tight = develop_mosaic(flat(), x, x, CFA("RGGB"), memory=6e6)
     assert (tight - develop_mosaic(flat(), x, x, CFA("RGGB"))).abs().max() < 1e-5
 
 
