@@ -1,234 +1,210 @@
 """Shot and read noise from one raw frame.
 
-After S. Pyatykh and J. Hesser, "Image Sensor Noise Parameter Estimation by Variance Stabilization and Principal
-Component Analysis" (IEEE TIP 2014): the smallest principal components of patches hold noise even where there is
-texture, for texture has structure. Here, repeated ROUNDS times:
-patches of 8x8 sites are cut into their four planes and each 4x4 piece is taken to its DCT; patches are sorted into
-groups by the brightness around them (by their own, the darkest group would be the one of the darkest noise); in each
-group the tenth with the least low-frequency energy is kept (those coefficients are orthogonal to the ones measured, so
-that the choice does not favour weak noise); the weakest quarter of the principal components of the remaining
-coefficients, over all four planes together, is measured against the same components of white noise cut from the same
-places; and shot and read are fitted to the groups by robust least squares, where a group whose components differ much
-(texture) counts little and one that stands out upwards counts less. The groups are formed once over all planes, whose
-common structure falls into few components, and once plane by plane, for the weakest components of unlike planes would
-all lie in whichever plane the last round took for too noisy; groups of one plane that stand far out are texture, and
-left out.
+A patch is texture plus white noise. Texture is taken for a Gaussian scale mixture (J. Portilla et al., "Image
+Denoising Using Scale Mixtures of Gaussians in the Wavelet Domain", IEEE TIP 2003): its covariance is one of a few
+shapes times an unknown strength t >= 0. The shapes are spectra 1/f^slope, even or drawn out along one direction,
+sampled by the mosaic, with much or little in common between the colours; they fall with frequency, which tells them
+from noise, and they reach across planes, in which noise is independent. In the eigenbasis of a shape with eigenvalues
+L_j, the squares of the coefficients of a patch, in units of the noise, have mean 1 + t L_j. Under the law
+n(x) = shot x + read + rest x^2, maximum likelihood over all patches, shapes and strengths gives the law: expectation
+(how likely is each shape and strength for each patch) and a step of Fisher scoring on the logarithms of shot, read and
+rest, in turn. `rest` takes what grows with the square of the light (grain and finest texture of the picture, unlike
+gains of the pixels), which would otherwise bend the line.
+
+No texture has exactly such a spectrum, so that a band of brightness is never trusted to better than MISFIT, however
+many patches it holds; and where the frame says little of the read noise (shot x = read only in the darkest parts), the
+usual relation of sensors steps in as a weak prior. The covariance that is returned holds both.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 PATCH = 8  # sites; 4 in each plane
-PATCHES = 150_000  # at most: more do not sharpen the estimate, only slow it
-KEPT = 0.1  # of a group: the smoothest patches ...
-KEPT_AT_LEAST = 600  # ... but enough of them for 40 components
-COMPONENTS = 0.25  # the weakest, of all
-GROUPS = (0, 0.004, 0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)  # quantiles
-ROUNDS = 5
-TEXTURED = 1.25  # energy of a group of one plane, over the last round's law, from which it is left out
-MISFIT = 0.02  # relative scatter of a group about the law, beyond chance
-TOO_EVEN = "the frame is too even to tell shot from read noise; estimate_noise needs bright and dark parts"
-# DCT coefficients (u, v) of a 4x4 piece, by u + v: 0 is its mean, 1 and 2 choose smooth patches, the rest is measured
-ORDER = torch.tensor([u + v for u in range(4) for v in range(4)])
+PATCHES = 6144  # at most: more do not sharpen the estimate, only slow it
+SHAPES = ((2.0, 1, 0), (3.0, 1, 0), (4.5, 1, 0), (3.0, 4, 0), (3.0, 4, 45), (3.0, 4, 90), (3.0, 4, 135))
+COMMON = (0.97, 0.6)  # correlation between colours
+STRENGTHS = torch.tensor([0.0] + [0.03 * 4.0**k for k in range(10)])  # texture over noise, in energy
+PERIOD = 48  # sites, of the spectra
+ROUNDS = 18
+STEP = 1.6  # times the Fisher step, which is short for what the mixture leaves open
+BAND = 0.35  # of ln variance
+MISFIT = (0.03, 0.2)  # relative, of the variance in one band: all noise, all texture
+# of the shipped profiles, without the IMX686 of the tests: ln read = READ[0] + READ[1] ln shot, and its deviation
+READ = (-4.0, 1.28, 1.0)
+REST = (math.log(0.03), 1.0, 2.0)  # the same of rest
+UNKNOWN = 0.5  # standard deviation of ln shot beyond which there is no estimate
+TOO_LITTLE = "estimate_noise found too little of the frame between black and white to measure noise in"
+
+
+class NoiseEstimate(NamedTuple):
+    """The noise of each frame and site of the 2x2 block in reading order, linear units, and how well it is known."""
+
+    shot: Tensor  # B 4
+    read: Tensor  # B 4
+    covariance: Tensor  # B 4 2 2, of (ln shot, ln read)
+
+    def std_spread(self, x: Tensor) -> Tensor:
+        """Relative standard deviation of the noise's standard deviation sqrt(shot x + read) at levels x, N: B 4 N."""
+        parts = torch.stack([self.shot[..., None] * x, self.read[..., None].expand(*self.shot.shape, len(x))], dim=-1)
+        parts = parts / parts.sum(-1, keepdim=True)  # B 4 N 2
+        return (parts @ self.covariance * parts).sum(-1).sqrt() / 2
 
 
 def estimate_noise(mosaic: Tensor, *, shared: bool = True, white: float = 1.0) -> tuple[Tensor, Tensor]:
-    """(shot, read), each B 4, one per site of the 2x2 block in reading order; linear units.
+    """(shot, read), each B 4: the first two results of `estimate_noise_spread`, which says how far to trust them."""
+    estimate = estimate_noise_spread(mosaic, shared=shared, white=white)
+    return estimate.shot, estimate.read
+
+
+def estimate_noise_spread(mosaic: Tensor, *, shared: bool = True, white: float = 1.0) -> NoiseEstimate:
+    """Shot and read noise with their covariance, one per site of the 2x2 block in reading order; linear units.
 
     mosaic: B 1 H W, one noisy frame each of a Bayer or monochrome sensor, linear, unclipped below black where the file
     is; at least 128 x 128. shared: one pair for the four sites of a sensor (they have one amplifier), which is far
     steadier; False estimates each plane by itself. white: the level at which the sensor saturates; patches that near
-    it are left out, and so are those near a level under which the file is clipped.
+    it are left out, and so are those near a level under which the file is clipped. Computed on the CPU.
 
-    Errors: on frames whose detail stays below half the sampling rate within about 15 % of both figures; detail up to
-    the last pixel is read as noise, and read noise is only seen where a part of the frame is dark enough for it to
-    matter. Raises ValueError for a frame that is too small, or too even to tell shot from read noise.
+    Errors: docs/noise.md. Raises ValueError for a frame that is too small, that has too little between black and white,
+    that holds no noise, or that is too dark and even to tell shot from read noise.
     """
     if mosaic.ndim != 4 or mosaic.shape[1] != 1 or min(mosaic.shape[-2:]) < 128:
         raise ValueError(f"estimate_noise needs a mosaic B 1 H W of at least 128 x 128, got {tuple(mosaic.shape)}")
-    results = []
-    for frame in mosaic[:, 0].detach().float():
-        lowest = frame.min()
-        clipped = bool((frame == lowest).float().mean() > 1e-3)
-        limits = (float(lowest) if clipped else -math.inf, white)
-        step = 2
-        while (frame.shape[0] // step) * (frame.shape[1] // step) > PATCHES:
-            step += 2
-        pieces = _dct_pieces(frame, step)
-        reference = torch.randn(frame.shape, generator=torch.Generator().manual_seed(0)).to(frame)
-        low, high = ((ORDER >= 1) & (ORDER <= 2)).to(frame.device), (ORDER >= 3).to(frame.device)
-        patches = _Patches(
-            level=pieces[..., 0] / 4,
-            around=_rings(frame, step),
-            smoothness=pieces[..., low].square().sum(-1),
-            measured=pieces[..., high],
-            white_noise=_dct_pieces(reference, step)[..., high],
-        )
-        if shared:
-            results.append(_fit(patches, limits).expand(4, 2))
-        else:
-            results.append(torch.stack([_fit(patches.plane(p), limits) for p in range(4)]))
-    table = torch.stack(results).to(mosaic)  # B 4 2
-    return table[..., 0], table[..., 1]
+    shapes = _shapes(4 if shared else 1)
+    laws, covariances = [], []
+    for frame in mosaic[:, 0].detach().float().cpu():
+        samples, lowest = _patches(frame, white)
+        parts = [samples] if shared else list(samples.split(1, dim=1))
+        fits = [_fit(part, shapes, (lowest, white)) for part in parts]
+        laws.append(torch.stack([law for law, _ in fits]).expand(4, 3))
+        covariances.append(torch.stack([covariance for _, covariance in fits]).expand(4, 2, 2))
+    law = torch.stack(laws).to(mosaic)
+    return NoiseEstimate(law[..., 0], law[..., 1], torch.stack(covariances).to(mosaic))
 
 
-def _dct_pieces(frame: Tensor, step: int) -> Tensor:
-    """N 4 16: the orthonormal DCT of the four planes' 4x4 pieces in every patch of a frame H W."""
-    i = torch.arange(4, dtype=torch.float64)
-    basis = torch.cos(math.pi / 4 * (i[None] + 0.5) * i[:, None]) * math.sqrt(0.5)
-    basis[0] = 0.5
-    basis = torch.kron(basis, basis).to(frame)  # 16 16: coefficient, sample
-    patches = frame.unfold(0, PATCH, step).unfold(1, PATCH, step)  # rows cols 8 8
-    planes = [patches[..., y::2, x::2].reshape(-1, 16) @ basis.T for y in (0, 1) for x in (0, 1)]
-    return torch.stack(planes, dim=1)
+class _Shape(NamedTuple):
+    """One texture covariance of P planes, without the mean of each plane."""
+
+    basis: Tensor  # 16P 15P, eigenvectors
+    noise_share: Tensor  # 11 15P, noise over noise and texture, at the STRENGTHS
+    planes: Tensor  # P 15P, energy of the eigenvectors in each plane
 
 
-def _rings(frame: Tensor, step: int) -> Tensor:
-    """N 4: the mean around every patch, in the planes of a frame H W, the patch itself left out."""
-    planes = torch.stack(
-        [frame[y::2, x::2][: frame.shape[0] // 2, : frame.shape[1] // 2] for y in (0, 1) for x in (0, 1)]
-    )
-    both = torch.stack([planes, torch.ones_like(planes)])  # values and, for the borders, their number
-    inner = functional.avg_pool2d(both, 4, step // 2) * 16
-    outer = functional.avg_pool2d(both, 12, step // 2, padding=4) * 144
-    sums = (outer - inner).flatten(2)
-    return (sums[0] / sums[1]).T
+def _shapes(planes: int) -> list[_Shape]:
+    """The covariances of SHAPES and COMMON at the samples of a patch, plane by plane; of 4 planes or 1."""
+    sites = torch.tensor([(y + 2 * i, x + 2 * j) for y in (0, 1) for x in (0, 1) for i in range(4) for j in range(4)])
+    sites = sites[: 16 * planes]
+    difference = (sites[:, None] - sites[None]) % PERIOD
+    plane = torch.arange(16 * planes) // 16
+    same = plane[:, None] == plane[None]  # the two greens count as two, so that every phase of the CFA is alike
+    means = torch.kron(torch.eye(planes), torch.full((16, 1), 0.25)).double()
+    no_means = torch.eye(16 * planes).double() - means @ means.T
+    f = torch.fft.fftfreq(PERIOD, dtype=torch.float64)
+    fy, fx = torch.meshgrid(f, f, indexing="ij")
+    shapes = []
+    for slope, length, degrees in SHAPES:
+        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        along, across = fx * c + fy * s, fy * c - fx * s
+        spectrum = ((length * along) ** 2 + across**2 + 0.25 / PERIOD**2) ** (-slope / 2)
+        kernel = torch.fft.ifft2(spectrum).real[difference[..., 0], difference[..., 1]]
+        for common in COMMON[: 1 if planes == 1 else None]:
+            texture = no_means @ (kernel * torch.where(same, 1.0, common)) @ no_means
+            # the means are put behind all others, and left there
+            values, vectors = torch.linalg.eigh(texture / texture.trace() * 15 * planes + 1e6 * means @ means.T)
+            basis, eigenvalues = vectors[:, : 15 * planes].float(), values[: 15 * planes].clamp(min=0).float()
+            noise_share = 1 / (1 + STRENGTHS[:, None] * eigenvalues)
+            shapes.append(_Shape(basis, noise_share, basis.reshape(planes, 16, -1).square().sum(1)))
+    return shapes
 
 
-@dataclass(frozen=True)
-class _Patches:
-    """Patches of a frame, in P of its planes, and of white noise at the same places."""
-
-    level: Tensor  # N P, mean
-    around: Tensor  # N P, mean of the ring of 12x12 sites of the plane around the 4x4 of the patch
-    smoothness: Tensor  # N P, energy of the low-frequency coefficients
-    measured: Tensor  # N P 10, the other coefficients
-    white_noise: Tensor  # N P 10, those of white noise of variance 1
-
-    def plane(self, p: int) -> _Patches:
-        one = slice(p, p + 1)
-        return _Patches(
-            level=self.level[:, one],
-            around=self.around[:, one],
-            smoothness=self.smoothness[:, one],
-            measured=self.measured[:, one].clone(),
-            white_noise=self.white_noise[:, one].clone(),
-        )
+def _patches(frame: Tensor, white: float) -> tuple[Tensor, float]:
+    """N 4 16: samples of patches by plane, at most PATCHES, none clipped; the level the file is clipped at."""
+    cut = frame.unfold(0, PATCH, PATCH).unfold(1, PATCH, PATCH)
+    planes = torch.stack([cut[..., y::2, x::2].reshape(-1, 16) for y in (0, 1) for x in (0, 1)], dim=1)
+    lowest = float(frame.min())
+    if (frame == lowest).float().mean() <= 1e-3:
+        lowest = -math.inf  # not clipped
+    planes = planes[(planes.amax((1, 2)) < white) & (planes.amin((1, 2)) > lowest)]
+    chosen = torch.randperm(len(planes), generator=torch.Generator().manual_seed(0))[:PATCHES]
+    return planes[chosen], lowest
 
 
-@dataclass(frozen=True)
-class _Group:
-    """What one brightness group says: A p = b in the least-squares sense for p = (shot, read)."""
-
-    normal: Tensor  # 2 2, mean of regressors times regressors
-    right: Tensor  # 2
-    mean: Tensor  # 2, mean regressors
-    measured: Tensor  # mean of what the regressors should give
-    weight: float  # one over the variance expected of it
-
-
-def _fit(patches: _Patches, limits: tuple[float, float]) -> Tensor:
-    """(shot, read), 2, float64."""
-    planes = patches.level.shape[1]
-    alone = [patches.plane(p) for p in range(planes)] if planes > 1 else []
-    law: Tensor | None = None
+def _fit(samples: Tensor, shapes: list[_Shape], limits: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """(shot, read, rest) of patches N P 16, and the covariance of the logarithms of the first two, 2 2; float64."""
+    if len(samples) < 100:
+        raise ValueError(TOO_LITTLE)
+    means = samples.mean(2)
+    centred, level = samples - means[..., None], means.clamp(min=0)
+    start = float((centred.square().mean((1, 2)) / (level.mean(1) + 0.01)).quantile(0.05))
+    if start <= 0:
+        raise ValueError("a twentieth of the frame is perfectly flat: it holds no noise for estimate_noise to measure")
+    law = start * torch.tensor([1.0, 0.01, 0.03], dtype=torch.float64)
+    log_weights = torch.zeros(len(shapes) * len(STRENGTHS))
+    powers = torch.stack([level, torch.ones_like(level), level**2])  # 3 N P
+    covariance = torch.empty(0)
     for _ in range(ROUNDS):
-        groups = _groups(patches, limits, law)
-        if law is not None:
-            groups += [g for one in alone for g in _groups(one, limits, law) if g.measured < TEXTURED]
-        if len(groups) < 3:
-            raise ValueError("estimate_noise found too little of the frame between black and white to measure noise in")
-        law = _robust_line(groups)
-    assert law is not None
-    variances = torch.stack([(g.mean @ law) / g.mean[1] for g in groups])  # of the noise at each group's level
-    if variances.max() < 1.2 * variances.min():
-        raise ValueError(TOO_EVEN)
-    return law
-
-
-def _groups(patches: _Patches, limits: tuple[float, float], law: Tensor | None) -> list[_Group]:
-    """What the patches say, by brightness, under the law of the last round."""
-    level = patches.level
-    if law is None:
-        variance = torch.ones_like(level)
-        usable = level.amax(1) < 0.85 * limits[1]
-    else:
-        variance = law[0].to(level) * level.clamp(min=0) + law[1].to(level)
+        parts = powers * law[:, None, None].float()  # 3 N P
+        variance = parts.sum(0)
         reach = 4 * variance.sqrt()
-        usable = ((level + reach).amax(1) < limits[1]) & ((level - reach).amin(1) > limits[0])
-    index = usable.nonzero().flatten()
-    index = index[patches.around[index].mean(1).argsort()]
-    texture = (patches.smoothness / variance).sum(1)
-    groups = []
-    for start, end in pairwise(GROUPS):
-        group = index[int(start * len(index)) : int(end * len(index))]
-        if len(group) < 150:
-            continue
-        kept = group[texture[group].argsort()[: max(int(KEPT * len(group)), KEPT_AT_LEAST)]]
-        groups.append(
-            _measure(patches.measured[kept], patches.white_noise[kept], level[kept], variance[kept], law is None)
+        usable = ((means + reach).amax(1) < limits[1]) & ((means - reach).amin(1) > limits[0])
+        if int(usable.sum()) < 100:
+            raise ValueError(TOO_LITTLE)
+        variance, parts = variance[usable], parts[:, usable] / variance[usable]
+        white_noise = (centred[usable] / variance.sqrt()[..., None]).flatten(1)  # n 16P
+        energies = [(white_noise @ shape.basis).square() for shape in shapes]  # n 15P each
+        likelihood = [
+            -0.5 * (e @ s.noise_share.T - s.noise_share.log().sum(1)) for e, s in zip(energies, shapes, strict=True)
+        ]
+        chances = (torch.cat(likelihood, dim=1) + log_weights).softmax(1)
+        log_weights = (chances.mean(0) + 1e-6).log()
+        band = ((variance.mean(1).log() - variance.mean(1).log().min()) / BAND).long()
+        score, fisher = _score(energies, chances, shapes, parts, band)
+        step, inverse = _with_priors(score, fisher, law)
+        law = law * (STEP * step).clamp(-0.7, 0.7).exp()
+        covariance = inverse[:2, :2]
+    if float(covariance[0, 0]) > UNKNOWN**2:
+        raise ValueError(
+            "the frame is too dark and even to tell shot from read noise; estimate_noise needs bright parts"
         )
-    return groups
+    return law, covariance
 
 
-def _measure(measured: Tensor, white_noise: Tensor, level: Tensor, variance: Tensor, free_scale: bool) -> _Group:
-    """One group: the energy of the weakest components, and what (shot, read) contribute to it.
+def _score(
+    energies: list[Tensor], chances: Tensor, shapes: list[_Shape], parts: Tensor, band: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradient 3 and Fisher information 3 3 of the log-likelihood for the logarithms of the law.
 
-    measured, white_noise: n P 10; level, variance: n P. free_scale: variance is not yet known, so that the group is
-    weighed by its own energy.
+    parts: 3 n P, the share of each term in the variance. A band of information F counts F / (1 + misfit^2 F); its
+    misfit rises from MISFIT[0] to MISFIT[1] with what texture hides of it.
     """
-    n, planes, size = measured.shape
-    x = (measured / variance.sqrt()[..., None]).reshape(n, -1).double()
-    w = white_noise.reshape(n, -1).double()
-    values, vectors = torch.linalg.eigh(x.T @ x / n)
-    expected = torch.linalg.eigvalsh(w.T @ w / n)
-    count = max(int(COMPONENTS * len(values)), 1)
-    weakest = vectors[:, :count]
-    # the smallest eigenvalues of a finite sample are too small; those of white noise tell by how much
-    energy = (x @ weakest).square().mean(1) / expected[:count].mean()  # n
-    share = weakest.square().reshape(planes, size, count).sum(1).mean(1)  # of each plane; sum 1
-    shot_part = (share * level / variance).sum(1)
-    read_part = (share / variance).sum(1)
-    unit = energy.mean() if free_scale else energy.new_ones(())
-    regressors = torch.stack([shot_part, read_part], dim=1).double() / unit  # n 2
-    energy = energy / unit
-    ratio = values / expected
-    texture = max(float(ratio.median() / ratio[:count].mean()) - 1, 0.0)
-    return _Group(
-        normal=regressors.T @ regressors / n,
-        right=regressors.T @ energy / n,
-        mean=regressors.mean(0),
-        measured=energy.mean(),
-        weight=1 / (8 / (n * count) + MISFIT**2 + texture**2),
-    )
+    bands = int(band.max()) + 1
+    gradient = torch.zeros(bands, 3, dtype=torch.float64)
+    fisher = torch.zeros(bands, 9, dtype=torch.float64)
+    seen, possible = torch.zeros(bands, dtype=torch.float64), torch.zeros(bands, dtype=torch.float64)
+    for energy, shape, chance in zip(energies, shapes, chances.split(len(STRENGTHS), dim=1), strict=True):
+        information = 0.5 * (chance @ shape.noise_share.square())  # n 15P, of ln noise
+        score = energy * information - 0.5 * (chance @ shape.noise_share)
+        regressors = parts @ shape.planes  # 3 n 15P
+        products = torch.stack([(information * a * b).sum(1) for a in regressors for b in regressors], dim=1)
+        seen.index_add_(0, band, information.sum(1).double())
+        possible.index_add_(0, band, 0.5 * information.shape[1] * chance.sum(1).double())
+        gradient.index_add_(0, band, (regressors * score).sum(2).T.double())
+        fisher.index_add_(0, band, products.double())
+    hidden = 1 - seen / possible.clamp(min=1)
+    misfit = MISFIT[0] + (MISFIT[1] - MISFIT[0]) * hidden
+    trust = 1 / (1 + misfit**2 * seen)[:, None]
+    return (trust * gradient).sum(0), (trust * fisher).sum(0).reshape(3, 3)
 
 
-def _robust_line(groups: list[_Group]) -> Tensor:
-    """(shot, read), both positive, by iteratively reweighted least squares over the groups."""
-    normal = torch.stack([g.normal for g in groups])
-    right = torch.stack([g.right for g in groups])
-    mean = torch.stack([g.mean for g in groups])
-    measured = torch.stack([g.measured for g in groups])
-    prior = measured.new_tensor([g.weight for g in groups])
-    weight = prior
-    scale = normal.mean(0).diagonal().sqrt()  # shot and read differ by orders of magnitude
-    law = torch.zeros_like(scale)
-    for _ in range(20):
-        left = (weight[:, None, None] * normal).sum(0) / scale / scale[:, None]
-        if torch.linalg.cond(left) > 1e6:
-            raise ValueError(TOO_EVEN)
-        law = torch.linalg.solve(left, (weight[:, None] * right).sum(0) / scale) / scale
-        predicted = (mean @ law).clamp(min=0.05)
-        residual = (measured - predicted) / predicted * prior.sqrt()
-        spread = (residual.abs().median() * 1.48).clamp(min=0.5)
-        # Huber's weights, with twice the patience for groups under the line: texture only adds
-        weight = prior / torch.where(residual > 0, residual / spread, -residual / spread / 2).clamp(min=1)
-    shot = law[0].clamp(min=1e-7)
-    return torch.stack([shot, law[1].clamp(min=1e-5 * shot)])
+def _with_priors(score: Tensor, fisher: Tensor, law: Tensor) -> tuple[Tensor, Tensor]:
+    """The Newton step of the logarithms of law, 3, and their covariance, with READ and REST."""
+    for part, (offset, slope, spread) in ((1, READ), (2, REST)):
+        relation = law.new_zeros(3)
+        relation[0], relation[part] = -slope, 1
+        score = score - (law.log() @ relation - offset) * relation / spread**2
+        fisher = fisher + torch.outer(relation, relation) / spread**2
+    return torch.linalg.solve(fisher, score), torch.linalg.inv(fisher)

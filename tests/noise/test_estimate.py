@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from isp.noise import estimate_noise, gaussian_noise, load_profile
+from isp.noise.estimate import estimate_noise_spread
 
 ISOS = (800, 1600, 3200, 6400)
 
@@ -63,7 +64,7 @@ def test_planes_by_themselves():
     frame = gaussian_noise(clean, shot, read, generator=torch.Generator().manual_seed(2))
     estimate = estimate_noise(frame, shared=False)
     assert torch.allclose(estimate[0][0], shot, rtol=0.1)
-    assert torch.allclose(estimate[1][0], read, rtol=0.1)
+    assert torch.allclose(estimate[1][0], read, rtol=0.2)  # a quarter of the samples, and the prior pulls a little
 
 
 def test_batches_are_estimated_frame_by_frame():
@@ -87,11 +88,32 @@ def test_frames_that_cannot_tell():
     with pytest.raises(ValueError, match=r"at least 128 x 128, got \(1, 1, 64, 64\)"):
         estimate_noise(torch.zeros(1, 1, 64, 64))
     generator = torch.Generator().manual_seed(5)
-    for level in (0.3, 0.0):
-        with pytest.raises(ValueError, match="too even to tell shot from read noise"):
-            estimate_noise(gaussian_noise(torch.full((1, 1, 256, 256), level), 1e-3, 1e-5, generator=generator))
+    with pytest.raises(ValueError, match="too dark and even to tell shot from read noise"):
+        estimate_noise(gaussian_noise(torch.zeros(1, 1, 256, 256), 1e-3, 1e-5, generator=generator))
+    with pytest.raises(ValueError, match="perfectly flat"):
+        estimate_noise(torch.rand(1, 1, 48, 48, generator=generator).repeat_interleave(8, 2).repeat_interleave(8, 3))
     with pytest.raises(ValueError, match="too little of the frame between black and white"):
         estimate_noise(torch.ones(1, 1, 256, 256))
+
+
+def test_an_even_frame_says_how_little_it_knows_of_read_noise():
+    generator = torch.Generator().manual_seed(6)
+    frame = gaussian_noise(torch.full((1, 1, 256, 256), 0.3), 1e-3, 1e-5, generator=generator)
+    estimate = estimate_noise_spread(frame)
+    assert float(estimate.shot[0, 0]) == pytest.approx(1e-3, rel=0.15)
+    assert float(estimate.covariance[0, 0, 1, 1]) > 0.8**2  # ln read: only the prior
+    known = estimate.std_spread(torch.tensor([0.3, 1e-4]))[0, 0]
+    assert float(known[0]) < 0.1 < 0.25 < float(known[1])
+
+
+def test_a_native_photograph(shared):
+    """Detail up to the last pixel: the worst of forty is 14 % in the noise over the picture's own tones."""
+    clean = clean_mosaic(shared / "data" / "kodak" / "kodim03.png", 1)
+    estimate = estimate_noise_spread(noisy(clean, 3200, 3))
+    x = clean.flatten()[::97]
+    shot, read = level_of(3200)
+    ratio = ((estimate.shot[0, 0] * x + estimate.read[0, 0]) / (shot * x + read)).sqrt()
+    assert float((ratio - 1).square().mean().sqrt()) < 0.05
 
 
 def test_one_photograph(shared):
