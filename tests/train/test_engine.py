@@ -126,7 +126,9 @@ class TestInterruption:
             run(values, tmp_path)
 
 
-def test_two_processes_equal_one_with_the_doubled_batch(values, tmp_path):
+@pytest.mark.parametrize("more", [{}, pytest.param({"gan": {"width": 2}}, marks=pytest.mark.slow, id="gan")])
+def test_two_processes_equal_one_with_the_doubled_batch(values, tmp_path, more):
+    values |= more
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(values, sort_keys=False))
     done = subprocess.run(
@@ -146,6 +148,15 @@ def test_accumulated_parts_equal_the_whole_batch(values, tmp_path):
     parts = run({**values, "accumulate": 2}, tmp_path / "parts")
     for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
+
+
+def test_bfloat16_runs_the_network_and_nothing_else(values, tmp_path):
+    exact = run(values, tmp_path / "exact")
+    engine = run({**values, "precision": "bf16"}, tmp_path / "rounded")
+    for a, b in zip(exact.model.parameters(), engine.model.parameters(), strict=True):
+        assert b.dtype == torch.float32
+        torch.testing.assert_close(b, a, rtol=0.2, atol=0.01)
+        assert not torch.equal(a, b)
 
 
 def test_what_is_shipped_is_the_averaged_model(values, tmp_path):

@@ -67,6 +67,17 @@ class TestGan:
         run(gan_values, tmp_path / "parts")
         assert same_end(tmp_path / "whole", tmp_path / "parts")
 
+    def test_the_discriminator_comes_in_when_the_recipe_says(self, gan_values, tmp_path):
+        gan_values["gan"]["from_step"], gan_values["log_every"] = 2, 1
+        run(gan_values, tmp_path)
+        lines = [yaml.safe_load(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+        assert ["gan.discriminator" in line for line in lines if line["kind"] == "training"] == [
+            False,
+            False,
+            True,
+            True,
+        ]
+
     def test_another_network_cannot_begin_with_stage_1(self, gan_values, tmp_path):
         gan_values["model"]["arguments"]["width"] = 8
         with pytest.raises(ValueError, match=r"start: .*teacher is .*'width': 6.*'width': 8"):
