@@ -1,0 +1,144 @@
+"""Models as ONNX files that need nothing beside them: curve, demosaic and network in one graph.
+
+What goes in and comes out is what a Model takes and gives (isp.nets.model): `packed` and `sigma`, batch 4 h w, to
+`rgb`, batch 3 2h 2w, all float32, for any batch and any h and w of which the metadata says that they fit. Writing needs
+the packages onnx and onnxscript.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isp._version import __version__
+from isp.files import whole_file
+from isp.nets.load import MOSAIC, TARGET
+from isp.nets.model import Model
+from isp.nets.span import SPAN
+from isp.stages.demosaic import METHODS
+
+INPUTS, OUTPUT = ("packed", "sigma"), "rgb"
+OPSET = 18  # of ONNX 1.13, December 2022
+TOLERANCE = 1e-4  # between PyTorch and what runs the file, times the largest value where that is above 1
+TOLERANCE_HALF = 2e-2  # float16 has eleven bits, and a deep network adds up what they lack
+
+
+class Half(nn.Module):
+    """A network in float16, between float32."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.kind: str = network.kind
+        self.network = network.half()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x.half()).to(x.dtype)
+
+
+def export_onnx(model: Model, path: str | Path, *, half: bool = False, overwrite: bool = False) -> None:
+    """Write a model as an ONNX file, whole or not at all.
+
+    half: weights and arithmetic of the network are float16; curve, demosaic, inputs and output stay float32.
+    ValueError for a network that cannot be exported, and where a package is missing; FileExistsError.
+    """
+    require("onnx", "onnxscript", extra="export")
+    multiple, minimum = model.multiple, least(model)
+    units = -(-minimum // multiple)
+    with whole_file(path, overwrite) as part:
+        rows, columns = (multiple * torch.export.Dim(name, min=units) for name in ("rows", "columns"))
+        sizes = {0: torch.export.Dim("batch"), 2: rows, 3: columns}
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells that torchvision is absent
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                program = torch.onnx.export(
+                    deployed(model, half),
+                    sample(2, (units + 1) * multiple, (units + 2) * multiple),
+                    input_names=INPUTS,
+                    output_names=[OUTPUT],
+                    dynamic_shapes=dict.fromkeys(INPUTS, sizes),
+                    opset_version=OPSET,
+                    dynamo=True,
+                    verbose=False,
+                )
+        except Exception as error:  # of many kinds, and over many lines
+            text = " ".join(str(error.__cause__ or error).split())
+            raise ValueError(f"{model.config.network} cannot be exported: {text[:300]}") from error
+        assert program is not None
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()  # the source lines it comes from, with the paths of this machine
+        program.model.metadata_props.update(
+            {
+                "config": json.dumps(asdict(model.config)),
+                "mosaic": MOSAIC,
+                "sigma": "standard deviation of the noise of each sample, in the units of the mosaic",
+                "target": TARGET,
+                "sizes": json.dumps({"multiple": multiple, "minimum": minimum, "reach": model.reach}),
+                "arithmetic": "float16 in the network, float32 around it" if half else "float32",
+                "version": __version__,
+            }
+        )
+        program.save(str(part), external_data=False)
+
+
+def deployed(model: Model, half: bool = False) -> Model:
+    """A copy in the form that is exported: in eval mode, on the CPU, convolutions fused that training has apart."""
+    model = deepcopy(model).cpu().float().eval().requires_grad_(False)
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, SPAN) and not child.conv_1.merged:
+                setattr(parent, name, child.deployed().eval().requires_grad_(False))
+    if half:
+        model.network = Half(model.network)
+    return model
+
+
+def least(model: Model) -> int:
+    """The smallest height and width, packed samples, that an exported model takes: those of its network, and so many
+    that the frame of the base demosaic is one reflection."""
+    halo = 0 if model.config.base is None else METHODS[model.config.base].halo or 0
+    minimum = max(model.minimum, halo // 2 + 1)
+    return -(-minimum // model.multiple) * model.multiple
+
+
+def sample(batch: int, h: int, w: int) -> tuple[Tensor, Tensor]:
+    """A mosaic with values below 0 and above 1, batch 4 h w, and its sigma."""
+    generator = torch.Generator().manual_seed(h * w)
+    packed = 1.2 * torch.rand((batch, 4, h, w), generator=generator) - 0.1
+    return packed, 0.01 + 0.1 * packed.abs()
+
+
+def difference(model: Model, run: Callable[[Tensor, Tensor], Tensor]) -> float:
+    """The largest difference between a model and what runs its file, at three sizes other than the exported one, over
+    the largest value where that is above 1. ValueError where shapes differ, or a value is not a number."""
+    multiple, minimum = model.multiple, least(model)
+    found = 0.0
+    for batch, down, right in ((1, 0, 3), (3, 2, 0), (2, 5, 4)):
+        packed, sigma = sample(batch, minimum + down * multiple, minimum + right * multiple)
+        with torch.inference_mode():
+            expected = model(packed, sigma)
+        got = run(packed, sigma)
+        if got.shape != expected.shape:
+            raise ValueError(f"gives {tuple(got.shape)} for {tuple(packed.shape)}; expected {tuple(expected.shape)}")
+        error = float((got - expected).abs().max() / expected.abs().max().clamp(min=1))
+        if not error < float("inf"):
+            raise ValueError(f"gives values that are no numbers for {tuple(packed.shape)}")
+        found = max(found, error)
+    return found
+
+
+def require(*packages: str, extra: str) -> None:
+    """ValueError, in one line, where one of the packages is not installed."""
+    if missing := [name for name in packages if find_spec(name) is None]:
+        names = " ".join(missing)
+        raise ValueError(f"{' and '.join(missing)} not installed; pip install {names}, or pip install 'isp[{extra}]'")
