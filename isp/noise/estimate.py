@@ -26,7 +26,11 @@ from torch import Tensor
 
 PATCH = 8  # sites; 4 in each plane
 PATCHES = 6144  # at most: more do not sharpen the estimate, only slow it
-SHAPES = ((2.0, 1, 0), (3.0, 1, 0), (4.5, 1, 0), (3.0, 4, 0), (3.0, 4, 45), (3.0, 4, 90), (3.0, 4, 135))
+# slope, length along a direction, the direction in degrees, sharpness: where the spectrum ends, cycles per site
+SHAPES = (
+    *((2.0, 1, 0, math.inf), (3.0, 1, 0, math.inf), (4.5, 1, 0, math.inf), (3.0, 1, 0, 0.1)),
+    *((3.0, 4, direction, sharpness) for direction in (0, 45, 90, 135) for sharpness in (math.inf, 0.1)),
+)
 COMMON = (0.97, 0.6)  # correlation between colours
 STRENGTHS = torch.tensor([0.0] + [0.03 * 4.0**k for k in range(10)])  # texture over noise, in energy
 PERIOD = 48  # sites, of the spectra
@@ -37,7 +41,9 @@ MISFIT = (0.03, 0.2)  # relative, of the variance in one band: all noise, all te
 # of the shipped profiles, without the IMX686 of the tests: ln read = READ[0] + READ[1] ln shot, and its deviation
 READ = (-4.0, 1.28, 1.0)
 REST = (math.log(0.03), 1.0, 2.0)  # the same of rest
-UNKNOWN = 0.5  # standard deviation of ln shot beyond which there is no estimate
+# bands err together; with this factor of the covariance 95 % intervals hold on the pictures of docs/noise.md
+TOGETHER = 1.5**2
+UNKNOWN = 0.7  # standard deviation of ln shot beyond which there is no estimate
 TOO_LITTLE = "estimate_noise found too little of the frame between black and white to measure noise in"
 
 
@@ -106,10 +112,11 @@ def _shapes(planes: int) -> list[_Shape]:
     f = torch.fft.fftfreq(PERIOD, dtype=torch.float64)
     fy, fx = torch.meshgrid(f, f, indexing="ij")
     shapes = []
-    for slope, length, degrees in SHAPES:
+    for slope, length, degrees, sharpness in SHAPES:
         c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         along, across = fx * c + fy * s, fy * c - fx * s
         spectrum = ((length * along) ** 2 + across**2 + 0.25 / PERIOD**2) ** (-slope / 2)
+        spectrum = spectrum * (-(fx**2 + fy**2) / sharpness**2).exp()
         kernel = torch.fft.ifft2(spectrum).real[difference[..., 0], difference[..., 1]]
         for common in COMMON[: 1 if planes == 1 else None]:
             texture = no_means @ (kernel * torch.where(same, 1.0, common)) @ no_means
@@ -165,7 +172,7 @@ def _fit(samples: Tensor, shapes: list[_Shape], limits: tuple[float, float]) -> 
         score, fisher = _score(energies, chances, shapes, parts, band)
         step, inverse = _with_priors(score, fisher, law)
         law = law * (STEP * step).clamp(-0.7, 0.7).exp()
-        covariance = inverse[:2, :2]
+        covariance = TOGETHER * inverse[:2, :2]
     if float(covariance[0, 0]) > UNKNOWN**2:
         raise ValueError(
             "the frame is too dark and even to tell shot from read noise; estimate_noise needs bright parts"

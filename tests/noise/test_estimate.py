@@ -1,9 +1,12 @@
 """Shot and read noise from one frame.
 
 The simulation: sRGB pictures decoded to linear light, enlarged by cubic interpolation, sampled by RGGB, with Gaussian
-noise of variance shot x + read, clipped at white. Enlarged four times the Kodak pictures have 3072 x 2048 sites, the
-size of the scans that they were reduced from: as in a camera, detail then ends well before the last pixel.
+noise of variance shot x + read, clipped at white. As they are, the Kodak pictures (768 x 512) have detail and grain up
+to the last pixel. Enlarged four times they have 3072 x 2048 sites, the size of the scans that they were reduced from:
+as in a camera, detail then ends well before the last pixel.
 """
+
+import math
 
 import numpy as np
 import pytest
@@ -51,6 +54,14 @@ def errors(estimate, iso):
     return [float(values[0, 0]) / true - 1 for values, true in zip(estimate, level_of(iso), strict=True)]
 
 
+def std_error(estimate, clean, iso):
+    """Relative error of the noise's standard deviation, root mean square over the tones of the picture."""
+    x = clean.flatten()[::97]
+    shot, read = level_of(iso)
+    ratio = ((estimate.shot[0, 0] * x + estimate.read[0, 0]) / (shot * x + read)).sqrt()
+    return float((ratio - 1).square().mean().sqrt())
+
+
 @pytest.mark.parametrize("iso", ISOS)
 def test_a_smooth_scene_within_six_per_cent(iso):
     estimate = estimate_noise(noisy(smooth_scene(), iso, 1))
@@ -79,9 +90,11 @@ def test_batches_are_estimated_frame_by_frame():
 def test_clipping_at_black_and_white_does_not_pull_the_estimate():
     clean = smooth_scene() * 1.4  # a good part saturates
     frame = gaussian_noise(clean, *level_of(3200), generator=torch.Generator().manual_seed(4)).clamp(0, 1)
-    shot, read = errors(estimate_noise(frame), 3200)
+    estimate = estimate_noise_spread(frame)
+    shot, read = errors(estimate[:2], 3200)
     assert abs(shot) < 0.06
-    assert abs(read) < 0.4  # what would tell read noise, the darkest part, is clipped and left out
+    # what would tell read noise, the darkest part, is clipped and left out; the estimate knows
+    assert abs(math.log1p(read)) < 1.96 * float(estimate.covariance[0, 0, 1, 1]) ** 0.5
 
 
 def test_frames_that_cannot_tell():
@@ -107,13 +120,9 @@ def test_an_even_frame_says_how_little_it_knows_of_read_noise():
 
 
 def test_a_native_photograph(shared):
-    """Detail up to the last pixel: the worst of forty is 14 % in the noise over the picture's own tones."""
+    """Detail up to the last pixel."""
     clean = clean_mosaic(shared / "data" / "kodak" / "kodim03.png", 1)
-    estimate = estimate_noise_spread(noisy(clean, 3200, 3))
-    x = clean.flatten()[::97]
-    shot, read = level_of(3200)
-    ratio = ((estimate.shot[0, 0] * x + estimate.read[0, 0]) / (shot * x + read)).sqrt()
-    assert float((ratio - 1).square().mean().sqrt()) < 0.05
+    assert std_error(estimate_noise_spread(noisy(clean, 3200, 3)), clean, 3200) < 0.05
 
 
 def test_one_photograph(shared):
@@ -122,8 +131,22 @@ def test_one_photograph(shared):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("enlarge", "shot_bound", "read_bound", "own_bound"), [(1, 0.32, 0.57, 0.11), (4, 0.08, 0.2, 0.04)]
+)
 @pytest.mark.parametrize("number", range(1, 11))
-def test_ten_photographs_at_four_isos_within_fifteen_per_cent(shared, number):
-    clean = clean_mosaic(shared / "data" / "kodak" / f"kodim{number:02d}.png", 4)
+def test_ten_photographs_at_four_isos(shared, number, enlarge, shot_bound, read_bound, own_bound):
+    """Regression bounds just above the measured worst (docs/noise.md); -s prints the errors."""
+    clean = clean_mosaic(shared / "data" / "kodak" / f"kodim{number:02d}.png", enlarge)
     for iso in ISOS:
-        assert max(abs(error) for error in errors(estimate_noise(noisy(clean, iso, number)), iso)) < 0.15, iso
+        estimate = estimate_noise_spread(noisy(clean, iso, number))
+        shot, read = errors(estimate[:2], iso)
+        own = std_error(estimate, clean, iso)
+        spread = estimate.covariance[0, 0].diagonal().sqrt().tolist()
+        print(
+            f"kodim{number:02d} x{enlarge} ISO {iso}: shot {shot:+.1%} read {read:+.1%} std over its tones {own:.1%}; "
+            f"stated ln shot +-{1.96 * spread[0]:.2f} ln read +-{1.96 * spread[1]:.2f}"
+        )
+        assert abs(shot) < shot_bound, iso
+        assert abs(read) < read_bound, iso
+        assert own < own_bound, iso
