@@ -44,7 +44,7 @@ def _estimated(meta: RawMetadata, linear: Tensor) -> tuple[np.ndarray, str]:
     frame = linear[:1] if shading is None else linear[:1] / shading
     try:
         shot, read = estimate_noise(frame)
-    except ValueError as error:  # too small, or too even: one variance for all of it
+    except ValueError as error:  # too small, or too dark and even: one variance for all of it
         return np.array([[0.0, _even_variance(frame)]]), f"estimated from the frame, one variance for all ({error})"
     return to_dng_noise_profile(shot[0].cpu().numpy(), read[0].cpu().numpy(), meta.cfa), "estimated from the frame"
 
