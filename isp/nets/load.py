@@ -41,6 +41,8 @@ def load_model(source: str | Path) -> Model:
     model = build(read_config(weights), weights)
     state = {name: x.float() if x.is_floating_point() else x for name, x in state.items()}
     fit(model.network, state, str(weights))
+    if bad := [name for name, x in model.network.state_dict().items() if not x.isfinite().all()]:
+        raise ValueError(f"{weights}: {bad[0]} holds values that are not finite numbers; the weights are damaged")
     model.network.to(memory_format=torch.channels_last)  # twice as fast on a CPU
     return model.eval()
 

@@ -136,6 +136,7 @@ def test_a_config_beside_plain_weights_is_enough(tmp_path: Path) -> None:
         ({"config": CONFIG.replace("width: 8", "width: 9")}, "does not fit Flat: .* of another shape"),
         ({"config": CONFIG, "head.weight": None}, "does not fit Flat: 1 missing .head.weight"),
         ({"config": CONFIG, "more": torch.zeros(3)}, "does not fit Flat: 1 too many .more"),
+        ({"config": CONFIG, "tail.bias": torch.full((12,), torch.nan)}, "tail.bias holds values that are not finite"),
         ({"config": CONFIG, "header": {"config": "{"}}, "config in its header cannot be read"),
         (
             {"config": CONFIG, "header": {"config": json.dumps({**yaml.safe_load(CONFIG), "base": "rcd"})}},
