@@ -149,8 +149,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _jobs(arguments: argparse.Namespace) -> list[Job]:
     """What there is to do. Raises ValueError for all that can be known to be wrong before the work starts."""
+    from isp.jobs import SIDECAR_SUFFIX, Job, find_inputs, plan
+
     given = {name: value for name, value in vars(arguments).items() if name not in NOT_OPTIONS}
-    RenderOptions.from_dict(given, "command line")
+    inputs = find_inputs(arguments.inputs)
+    complete = not any(source.with_name(source.name + SIDECAR_SUFFIX).is_file() for source in inputs)
+    # what goes with another option may have that one in a sidecar, and is then checked with it, file by file
+    alone = {name: value for name, value in given.items() if complete or name not in ("strength", "runtime", "tint")}
+    RenderOptions.from_dict(alone, "command line")
     if (name := given.get("demosaic", "auto")) != "auto":
         from isp.stages.demosaic import LIBRAW, METHODS
 
@@ -165,9 +171,7 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
 
         if not (arguments.device.split(":")[0] == "cuda" and torch.cuda.is_available()):
             raise ValueError(f"device {arguments.device!r} is not there; expected cpu, or cuda where PyTorch finds it")
-    from isp.jobs import Job, find_inputs, plan
-
-    pairs = plan(find_inputs(arguments.inputs), arguments.output, arguments.bits, dumps=bool(arguments.dump_stages))
+    pairs = plan(inputs, arguments.output, arguments.bits, dumps=bool(arguments.dump_stages))
     common = {
         name: getattr(arguments, name) for name in ("bits", "quality", "overwrite", "device", "dump_stages", "record")
     }

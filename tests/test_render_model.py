@@ -142,6 +142,8 @@ def test_a_model_of_the_dumped_config_and_of_a_sidecar(
     sidecar.write_text(capsys.readouterr().out)
     assert (render_png(source, "-o", tmp_path / "2.png") == with_model).all()
     assert (render_png(source, "--demosaic", "rcd", "-o", tmp_path / "3.png") == plain).all()
+    sidecar.write_text(f"model: {trained}\n")
+    assert (render_png(source, "--strength", "2", "-o", tmp_path / "5.png") == with_model).all()
     sidecar.write_text("demosaic: rcd\n")
     assert (render_png(source, "--model", trained, "--strength", "2", "-o", tmp_path / "4.png") == with_model).all()
 
