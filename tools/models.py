@@ -85,7 +85,7 @@ def card(folder: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(found[1])
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} begins with {type(values).__name__}; expected keys and values between its --- lines")
     return values

@@ -1,7 +1,8 @@
 """The UNet discriminator with spectral norm, for training with a GAN loss.
 
 X. Wang et al., "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data", ICCVW 2021,
-Sec. 3.3; spectral norm: T. Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018, Sec. 2.1.
+Sec. 3.3; spectral norm: T. Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018,
+Sec. 2.1.
 Names of modules as in the released weights. Differs from the paper: nothing.
 """
 

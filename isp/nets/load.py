@@ -60,7 +60,10 @@ def find_model(source: str | Path) -> Path:
             raise ValueError(f"{path} holds no {WEIGHTS}; a model's folder holds {CARD}, {CONFIG} and {WEIGHTS}")
         return path / WEIGHTS
     if path.is_file():
-        raise ValueError(f"{path} is no model; expected a .safetensors file, or the folder with its {WEIGHTS}")
+        raise ValueError(
+            f"{path} is no model; expected a .safetensors file, or the folder with its {WEIGHTS} "
+            "(docs/networks.md says how a released .pth becomes one)"
+        )
     names = ", ".join(shipped) or "none"
     raise ValueError(f"no model {str(source)!r}; shipped are: {names}; or give a folder or a .safetensors file")
 

@@ -10,6 +10,8 @@ import yaml
 from safetensors.torch import save_file
 
 import isp
+from isp.nets import NETWORKS
+from isp.nets.checkpoints import load_official
 from isp.nets.load import find_model, load_model, open_model, read_header, save_model
 from isp.nets.model import Model, ModelConfig
 
@@ -194,3 +196,19 @@ def test_headers_of_any_length(tmp_path: Path) -> None:
         lengths.add(weights.read_bytes()[0])
         load_model(weights)
     assert 0x80 in lengths
+
+
+def test_a_released_checkpoint_becomes_a_model(tmp_path):
+    """As docs/networks.md does it."""
+    arguments = {"width": 8, "encoder": [1], "middle": 1, "decoder": [1]}
+    released = NETWORKS["nafnet-rgb"](**arguments)
+    torch.save({"params": released.state_dict()}, tmp_path / "released.pth")
+    model = Model(ModelConfig("nafnet-rgb", arguments, base="malvar2004", toe=0.001))
+    model.network.load_state_dict(load_official(tmp_path / "released.pth", model.network))
+    save_model(tmp_path / "nafnet", model, metadata={"noise": "as its authors say"})
+    loaded = load_model(tmp_path / "nafnet")
+    packed, sigma = torch.rand(1, 4, 8, 8), torch.full((1, 4, 8, 8), 0.01)
+    with torch.no_grad():
+        assert torch.equal(loaded(packed, sigma), model.eval()(packed, sigma))
+    with pytest.raises(ValueError, match=r"docs/networks\.md"):
+        load_model(tmp_path / "released.pth")
