@@ -34,5 +34,6 @@ def processes(device: str = "auto") -> Iterator[Group]:
     dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield Group(dist.get_rank(), of, place)
+        dist.barrier()  # none leaves while another still talks
     finally:
         dist.destroy_process_group()
