@@ -49,7 +49,7 @@ from isp.raw.cfa import CANONICAL, CFA
 from isp.stages.demosaic import LIBRAW, METHODS
 from isp.stages.demosaic.libraw import NAMES
 from isp.stages.network import demosaic_by_network
-from tools.make_pairs import executor
+from tools.make_pairs import executor, whole
 
 if TYPE_CHECKING:
     from isp.nets.model import Model
@@ -737,15 +737,6 @@ def classical_of(text: str) -> list[str]:
     if missing := [name for name in names if not installed(name)]:
         raise ValueError(f"{missing[0]} is not installed, or not on the PATH")
     return names
-
-
-def whole(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
-        return int(text)
-
-    return number
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("sources", nargs="*", metavar="SOURCE", help="folder of images or of raws, HDF5 file, or dead-leaves")
     add("-o", "--output", type=Path, metavar="DIR", help="the store")
-    add("-n", "--pairs", type=_whole(1), metavar="N", help="pairs that the store shall hold")
+    add("-n", "--pairs", type=whole(1), metavar="N", help="pairs that the store shall hold")
     add("--recipe", metavar="NAME", help="mialgo, iid-ai, njust-heavy, njust-light, upi, wide, or a .yaml of your own")
     add(
         "--camera",
@@ -58,17 +58,17 @@ def build_parser() -> argparse.ArgumentParser:
     add("--noise", metavar="PROFILE", help="noise profile in place of the camera's and the recipe's, by name or .yaml")
     add(
         "--size",
-        type=_whole(4),
+        type=whole(4),
         default=512,
         metavar="S",
         help="side of the packed raw, half the target's; default: 512",
     )
-    add("--seed", type=_whole(0), default=0, metavar="N", help="default: 0")
-    add("--workers", type=_whole(1), default=1, metavar="N", help="processes; default: 1")
+    add("--seed", type=whole(0), default=0, metavar="N", help="default: 0")
+    add("--workers", type=whole(1), default=1, metavar="N", help="processes; default: 1")
     add(
         "--dask", metavar="ADDRESS", help="of a dask scheduler, whose workers see the same files; in place of --workers"
     )
-    add("--per-shard", type=_whole(1), default=32, metavar="N", help="pairs in a file; default: 32")
+    add("--per-shard", type=whole(1), default=32, metavar="N", help="pairs in a file; default: 32")
     add(
         "--compression",
         default="none",
@@ -77,17 +77,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--verify", action="store_true", help="read everything back and compare checksums; alone: only that")
     add("--preview", type=Path, metavar="PNG", help="write a contact sheet of the first pairs")
-    add("--preview-pairs", type=_whole(1), default=12, metavar="N", help="default: 12")
+    add("--preview-pairs", type=whole(1), default=12, metavar="N", help="default: 12")
     return parser
 
 
-def _whole(least: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
+def whole(least: int) -> Callable[[str], int]:
+    """For argparse: a whole number from `least` on."""
+
+    def number(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
         return int(text)
 
-    return whole
+    return number
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import max_pool2d, pixel_shuffle
+
+from isp.nets.wavelet import DWT, IDWT
 
 
 class ChannelAttention(nn.Module):
@@ -78,6 +80,46 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decode(self.encode(x))
+
+
+class HaarUNet(nn.Module):
+    """A UNet over Haar wavelets with added skips: B planes h w to B 3 2h 2w; h and w multiples of `multiple`.
+
+    Of NJUST-KMG's hybrid and of MiAlgo's student (NTIRE 2025 RAIM, raw track). level: makes the blocks of a level of
+    this width. bottom: those of the last. kernel: side of the convolutions that fit the bands to the next level.
+    """
+
+    kind = "raw"
+    reach: int | None = None  # both have attention over the whole input
+
+    def __init__(
+        self, planes: int, widths: Sequence[int], level: Callable[[int], nn.Module], bottom: nn.Module, kernel: int
+    ) -> None:
+        super().__init__()
+        self.multiple = self.minimum = 2 ** (len(widths) - 1)
+
+        def fit(a: int, b: int) -> nn.Conv2d:
+            return nn.Conv2d(a, b, kernel, padding=kernel // 2)
+
+        steps = list(pairwise(widths))
+        self.head = nn.Conv2d(planes, widths[0], 3, padding=1)
+        self.encoders = nn.ModuleList([level(a) for a, _ in steps])
+        self.downs = nn.ModuleList([nn.Sequential(DWT(), fit(4 * a, b)) for a, b in steps])
+        self.bottom = bottom
+        self.ups = nn.ModuleList([nn.Sequential(fit(b, 4 * a), IDWT()) for a, b in steps[::-1]])
+        self.decoders = nn.ModuleList([level(a) for a, _ in steps[::-1]])
+        self.tail = nn.Conv2d(widths[0], 12, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            skips.append(encoder(x))
+            x = down(skips[-1])
+        x = self.bottom(x)
+        for up, decoder in zip(self.ups, self.decoders, strict=True):
+            x = decoder(up(x) + skips.pop())
+        return pixel_shuffle(self.tail(x), 2)
 
 
 def he(module: nn.Module) -> None:

@@ -10,13 +10,10 @@ the attention's reduction is 8, which gives the published number of parameters.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.nn.functional import pixel_shuffle
 
-from isp.nets.blocks import RCAB
-from isp.nets.wavelet import DWT, IDWT
+from isp.nets.blocks import RCAB, HaarUNet
 
 
 class ResGFM(nn.Module):
@@ -40,38 +37,14 @@ class ResGFM(nn.Module):
         return x + (1 + scale) * self.residual(x) + shift
 
 
-class DWTHybrid(nn.Module):
+class DWTHybrid(HaarUNet):
     """planes of packed raw to RGB at twice the size: B planes h w to B 3 2h 2w; h and w multiples of 8."""
-
-    kind = "raw"
-    reach: int | None = None  # the channel attention takes the mean of the whole input
 
     def __init__(
         self, planes: int = 4, widths: Sequence[int] = (32, 32, 32, 32), pairs: int = 2, reduction: int = 8
     ) -> None:
-        super().__init__()
-        self.multiple = self.minimum = 2 ** (len(widths) - 1)
-
         def level(width: int) -> nn.Sequential:
             blocks = [block for _ in range(pairs) for block in (ResGFM(width), RCAB(width, reduction))]
             return nn.Sequential(*blocks)
 
-        steps = list(pairwise(widths))
-        self.head = nn.Conv2d(planes, widths[0], 3, padding=1)
-        self.encoders = nn.ModuleList([level(a) for a, _ in steps])
-        self.downs = nn.ModuleList([nn.Sequential(DWT(), nn.Conv2d(4 * a, b, 3, padding=1)) for a, b in steps])
-        self.bottom = level(widths[-1])
-        self.ups = nn.ModuleList([nn.Sequential(nn.Conv2d(b, 4 * a, 3, padding=1), IDWT()) for a, b in steps[::-1]])
-        self.decoders = nn.ModuleList([level(a) for a, _ in steps[::-1]])
-        self.tail = nn.Conv2d(widths[0], 12, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.head(x)
-        skips = []
-        for encoder, down in zip(self.encoders, self.downs, strict=True):
-            skips.append(encoder(x))
-            x = down(skips[-1])
-        x = self.bottom(x)
-        for up, decoder in zip(self.ups, self.decoders, strict=True):
-            x = decoder(up(x) + skips.pop())
-        return pixel_shuffle(self.tail(x), 2)
+        super().__init__(planes, widths, level, level(widths[-1]), kernel=3)

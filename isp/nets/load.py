@@ -55,7 +55,7 @@ def find_model(source: str | Path) -> Path:
         return shipped[str(source)] / WEIGHTS
     if path.suffix == ".safetensors" and path.is_file():
         return path
-    if path.is_dir():
+    if path.is_dir() and str(source):
         if not (path / WEIGHTS).is_file():
             raise ValueError(f"{path} holds no {WEIGHTS}; a model's folder holds {CARD}, {CONFIG} and {WEIGHTS}")
         return path / WEIGHTS

@@ -180,6 +180,7 @@ def test_what_is_no_model_names_the_next_step(tmp_path: Path, monkeypatch: pytes
     for source, message in (
         ("yours", "no model 'yours'; shipped are: .*mine.*; or give a folder or a .safetensors file"),
         ("recipe-only", "no model 'recipe-only'"),
+        ("", "no model ''; shipped are"),
         (tmp_path / "models" / "recipe-only", "holds no model.safetensors"),
         (tmp_path / "weights.pth", "is no model; expected a .safetensors file"),
         (tmp_path / "none.safetensors", "no model"),

@@ -1,6 +1,7 @@
 """The models that ship: whole, small, and better than what they stand in for, on frames they never saw."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from isp.stages.demosaic import mosaic
 from tools.evaluate import REFERENCE, Cell, Frame, develop_all, developer, model_as_developer, simulate
 from tools.evaluate_demosaic import pictures
 
+ROOT = Path(__file__).parents[2]
 LEVELS = REFERENCE.split(",")
 # dB over the default demosaic at each level, somewhat under what these pictures give
 LEAST_GAIN = {
@@ -37,6 +39,15 @@ def test_it_is_whole_and_small(name):
     card = (folder / "card.md").read_text()
     for said in ("trained on:", "quality:", "speed:", "Licence", "python -m tools.evaluate", "Limits"):
         assert said in card
+
+
+def test_every_system_has_a_card_that_says_whether_it_is_trained():
+    folders = [folder for folder in (ROOT / "models").iterdir() if folder.is_dir()]
+    assert {folder.name for folder in folders} > set(LEAST_GAIN)
+    for folder in folders:
+        trained = (folder / WEIGHTS).is_file()
+        assert trained == (folder.name in LEAST_GAIN)
+        assert ("Not trained here" in (folder / "card.md").read_text()) != trained
 
 
 @pytest.mark.parametrize(("kind", "camera", "phase"), CELLS)
