@@ -25,6 +25,7 @@ from isp.nets.mialgo_student import MiAlgoStudent
 from isp.nets.msunet import MSUnet
 from isp.nets.mw_ispnet import MWISPNet, MWISPNetRGB
 from isp.nets.nafnet import NAFNet, NAFNetRGB
+from isp.nets.pyramid import Pyramid
 from isp.nets.refinement import Refined
 from isp.nets.restormer import Restormer, RestormerRGB
 from isp.nets.span import SPAN
@@ -42,6 +43,7 @@ NETWORKS: dict[str, Callable[..., Any]] = {
     "mw-ispnet-rgb": MWISPNetRGB,
     "nafnet": NAFNet,
     "nafnet-rgb": NAFNetRGB,
+    "pyramid": Pyramid,
     "refined": Refined,
     "restormer": Restormer,
     "restormer-rgb": RestormerRGB,

@@ -24,6 +24,7 @@ CASES: dict[str, tuple[str, dict[str, Any], float]] = {
     "mw-ispnet-lite": ("mw-ispnet-rgb", {}, 2e-3),
     "mw-ispnet-lite-2": ("mw-ispnet-rgb", {"blocks": 2}, 2e-3),
     "nafnet-small": ("nafnet", {"width": 16, "encoder": (1, 1, 2), "middle": 2, "decoder": (1, 1, 1)}, 2e-3),
+    "pyramid": ("pyramid", {}, 1e-3),
     "span": ("span", {}, 5e-4),
     "tiny-unet": ("tiny-unet", {}, 4e-3),
     "tiny-unet-rgb": ("tiny-unet-rgb", {}, 4e-3),
