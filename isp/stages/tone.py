@@ -34,18 +34,24 @@ def undo_filmic(y: Tensor) -> Tensor:
     return tone_holding_hue(y, _unfilmic)
 
 
-def apply_tone_curve(x: Tensor, curve: np.ndarray) -> Tensor:
+def apply_tone_curve(x: Tensor, curve: np.ndarray | Tensor) -> Tensor:
     """ProfileToneCurve (DNG 1.7.1, tag 50940): a natural cubic spline through the points, on linear ProPhoto RGB.
 
-    x: B 3 H W. curve: N 2 (input, output) in 0..1, input rising. Goes on straight beyond the ends.
+    x: B 3 H W. curve: N 2 (input, output) in 0..1, input rising; the outputs of a tensor get their gradient, its inputs
+    get none. Goes on straight beyond the ends.
     """
-    spline = _spline(curve)
+    if isinstance(curve, Tensor):
+        inputs, outputs = curve[:, 0].detach().cpu().double().contiguous().numpy(), curve[:, 1].to(x)
+        basis = _spline(inputs, np.eye(len(inputs)))  # a spline is linear in its outputs
+        coefficients = torch.as_tensor(basis.c, dtype=x.dtype, device=x.device) @ outputs  # 4 N-1
+        return tone_holding_hue(x, lambda t: _polynomials(inputs, coefficients, t))
+    spline = _spline(*curve.T)
     return tone_holding_hue(x, lambda t: _evaluate(spline, t))
 
 
 def undo_tone_curve(y: Tensor, curve: np.ndarray) -> Tensor:
     """The inverse of apply_tone_curve for a rising curve; ValueError for one that is not."""
-    spline = _spline(curve)
+    spline = _spline(*curve.T)
     low, high = curve[0, 0], curve[-1, 0]
     if spline(np.linspace(low, high, 4097), 1).min() <= 0:
         raise ValueError("the profile tone curve is not rising everywhere, so it has no inverse")
@@ -75,22 +81,30 @@ def _unfilmic(y: Tensor) -> Tensor:
     return y.sign() * ((u / GAIN + TOE**CONTRAST) ** (1 / CONTRAST) - TOE)
 
 
-def _spline(curve: np.ndarray) -> PPoly:
-    if np.any(np.diff(curve[:, 0]) <= 0):
+def _spline(inputs: np.ndarray, outputs: np.ndarray) -> PPoly:
+    if np.any(np.diff(inputs) <= 0):
         raise ValueError("the profile tone curve's inputs must rise; they do not")
-    return CubicSpline(curve[:, 0], curve[:, 1], bc_type="natural")
+    return CubicSpline(inputs, outputs, bc_type="natural")
 
 
 def _evaluate(spline: PPoly, x: Tensor) -> Tensor:
-    knots, coefficients = (torch.as_tensor(a, dtype=x.dtype, device=x.device) for a in (spline.x, spline.c))
-    inside = x.clamp(spline.x[0], spline.x[-1])
+    return _polynomials(spline.x, torch.as_tensor(spline.c, dtype=x.dtype, device=x.device), x)
+
+
+def _polynomials(inputs: np.ndarray, coefficients: Tensor, x: Tensor) -> Tensor:
+    """Piecewise polynomials between N inputs, going on straight beyond them. coefficients: of the falling powers of
+    the distance from a piece's left end, k N-1."""
+    knots = torch.as_tensor(inputs, dtype=x.dtype, device=x.device)
+    inside = x.clamp(inputs[0], inputs[-1])
     piece = torch.bucketize(inside.detach(), knots[1:-1])
     t = inside - knots[piece]
     y = coefficients[0][piece]
     for row in coefficients[1:]:
         y = y * t + row[piece]
-    low, high = (float(slope) for slope in spline(spline.x[[0, -1]], 1))
-    return y + torch.where(x < inside, low, high) * (x - inside)
+    end, high = knots[-1] - knots[-2], torch.zeros_like(coefficients[0, -1])
+    for power, row in zip(range(len(coefficients) - 1, 0, -1), coefficients, strict=False):
+        high = high * end + power * row[-1]
+    return y + torch.where(x < inside, coefficients[-2, 0], high) * (x - inside)
 
 
 def _invert(spline: PPoly, y: Tensor) -> Tensor:

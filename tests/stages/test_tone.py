@@ -83,3 +83,11 @@ def test_gradients() -> None:
     black = torch.zeros(1, 3, 2, 2, requires_grad=True)
     filmic(black).sum().backward()
     assert torch.isfinite(black.grad).all()
+
+
+def test_a_tensor_s_outputs_make_the_same_curve_and_get_their_gradient() -> None:
+    x = colours(60, high=1.3) - 0.1
+    curve = torch.from_numpy(CURVE)
+    assert torch.allclose(apply_tone_curve(x, curve), apply_tone_curve(x, CURVE), atol=1e-13)
+    outputs = curve[:, 1].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda o: apply_tone_curve(x, torch.stack([curve[:, 0], o], 1)), outputs)
