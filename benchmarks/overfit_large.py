@@ -5,7 +5,9 @@
 
 The batch is two crops of dead leaves in linear light, and what a network sees of them: their mosaic (raw networks) or
 themselves (RGB networks), with noise. A network of the paper's size passes when it gives the clean crops to 45 dB.
-Small networks do the same in the tests.
+Small networks do the same in the tests. The raw MW-ISPNet makes its 12 last planes of 4 by one convolution, so that
+four pixels cannot be freely chosen (with the 4 planes free, these crops come to 39 dB): its crops have one colour to a
+site. Networks that are not named keep the results that they have.
 """
 
 from __future__ import annotations
@@ -25,10 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+from torch.nn.functional import interpolate as upsample
 from tqdm import tqdm
 
 from benchmarks.render import RESULTS, cpu_name
 from isp.datasets.dead_leaves import dead_leaves
+from isp.files import whole_file
 from isp.nets import NETWORKS
 from isp.nets.published import ROWS
 
@@ -36,6 +41,7 @@ LARGE = 5_000_000  # parameters
 PASSED = 45.0  # dB
 NOISE = 0.02  # standard deviation, linear light
 WARM_UP = 20  # steps
+NARROW = {"mw-ispnet"}  # fewer planes before the last convolution than colours in a site
 
 
 def large() -> dict[str, int]:
@@ -47,12 +53,14 @@ def large() -> dict[str, int]:
     return {name: parameters for name, parameters in counted.items() if parameters > LARGE}
 
 
-def batch(kind: str, side: int) -> tuple[Tensor, Tensor]:
-    """What the network sees, and what it is to give; side: of its input, in samples."""
+def batch(kind: str, side: int, narrow: bool = False) -> tuple[Tensor, Tensor]:
+    """What the network sees, and what it is to give; side: of its input, in samples. narrow: 2x2 pixels are alike."""
     rng = np.random.default_rng(4)
     full = 2 * side if kind == "raw" else side
     encoded = np.stack([dead_leaves(128, 128, rng)[:full, :full] for _ in range(2)])
     clean = torch.from_numpy(encoded).permute(0, 3, 1, 2) ** 2.2  # B 3 H W
+    if narrow:
+        clean = upsample(avg_pool2d(clean, 2), scale_factor=2)
     seen = clean + NOISE * torch.from_numpy(rng.standard_normal(clean.shape, np.float32))
     if kind == "rgb":
         return seen, clean
@@ -72,7 +80,7 @@ def overfit(name: str, args: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     network: Any = build(name, args.side).to(args.device)
     side = -(-max(args.side, network.minimum) // network.multiple) * network.multiple
-    seen, clean = (t.to(args.device) for t in batch(network.kind, side))
+    seen, clean = (t.to(args.device) for t in batch(network.kind, side, name in NARROW))
     optimiser = torch.optim.Adam(network.parameters(), args.rate, fused=True)
     share = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda i: min((i + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * i / args.steps))
@@ -108,9 +116,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("networks", nargs="*", help=f"some of {', '.join(found)}; all of them by default")
     parser.add_argument("--side", type=int, default=16, help="of the input, in samples; at least the network's minimum")
-    parser.add_argument("--steps", type=int, default=400, help="at most")
-    parser.add_argument("--seconds", type=float, default=300, help="at most, for each network")
-    parser.add_argument("--rate", type=float, default=5e-4, help="the learning rate's peak")
+    parser.add_argument("--steps", type=int, default=2000, help="at most")
+    parser.add_argument("--seconds", type=float, default=1200, help="at most, for each network")
+    parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate's peak")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "overfit_large.json")
     args = parser.parse_args()
@@ -121,14 +129,16 @@ def main() -> int:
         verdict = "learnt" if result["psnr_db"] > PASSED else f"did not reach {PASSED:g} dB"
         print(f"{name:16} {result['psnr_db']:6.2f} dB after {result['steps']} steps, {result['seconds']} s: {verdict}")
     device = torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else cpu_name()
-    record = {
+    ran = {
         "command": shlex.join(["python", "-m", "benchmarks.overfit_large", *sys.argv[1:]]),
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
-        "results": results,
     }
-    args.output.write_text(json.dumps(record, indent=1) + "\n")
+    record = json.loads(args.output.read_text()) if args.output.exists() else {}
+    record |= {name: {**result, **ran} for name, result in results.items()}
+    with whole_file(args.output, overwrite=True) as part:
+        part.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n")
     return 0 if all(result["psnr_db"] > PASSED for result in results.values()) else 1
 
 
