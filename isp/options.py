@@ -9,8 +9,21 @@ from typing import Any
 LOOKS = ("neutral", "standard")
 WHITE_BALANCES = ("as-shot", "daylight", "grey-world", "shades-of-grey", "grey-edge", "white-patch")
 HIGHLIGHTS = ("auto", "clip", "reconstruct", "none")
-RUNTIMES = ("torch", "onnx", "openvino")
+RUNTIMES = ("auto", "torch", "onnx", "openvino")
+PRECISIONS = ("auto", "float32", "int8")
 STRONGEST = 10.0  # multiple of the noise that a model is told; none has seen more
+# demosaic methods, and what kind of array each treats; isp.stages.demosaic has them, and LibRaw's as "libraw:AHD" ...
+DEMOSAICS = {
+    "bilinear": "bayer",
+    "malvar2004": "bayer",
+    "menon2007": "bayer",
+    "rcd": "bayer",
+    "dlmmse": "bayer",
+    "msg": "bayer",
+    "xtrans": "x-trans",
+    "quad-bayer": "quad-bayer",
+}
+DEFAULT_DEMOSAICS = {"bayer": "msg", "x-trans": "xtrans", "quad-bayer": "quad-bayer"}
 SPACES = ("srgb", "display-p3", "rec2020", "prophoto", "camera")
 MOST_UNEVEN = 1000.0  # the largest white-balance gain over the smallest; no light asks for more than some ten
 LARGEST_TINT = 300.0  # 0.1 in CIE 1960 u, v from the Planckian locus, where whites end
@@ -22,7 +35,7 @@ class RenderOptions:
 
     look: "neutral" is the specification's linear rendering and the output encoding, nothing more; "standard" adds the
         profile's look table and tone curve where the file embeds them, and our filmic curve where it does not.
-    demosaic: a name in isp.stages.demosaic.METHODS, "libraw:AHD" and the like, or "auto".
+    demosaic: a name in DEMOSAICS, "libraw:AHD" and the like, or "auto".
     wb: one of WHITE_BALANCES, or gains "R,G,B". temperature (kelvin) and tint, when given, take its place.
     exposure: stops, added to BaselineExposure.
     highlights: "clip" at the smallest channel, "reconstruct", or "none" (unclipped); "auto" clips for the neutral
@@ -32,7 +45,8 @@ class RenderOptions:
     linear: stop before look, tone and encoding, at scene-linear values in `space` (what EXR files hold).
     model: a network in the place of the demosaic: a shipped name, a folder or a .safetensors file (isp.load_model).
     strength: times the noise that the model is told: above 1 smoother, below 1 noisier and finer.
-    runtime: what runs the model, one of RUNTIMES.
+    runtime: what runs the model, one of RUNTIMES; "auto" takes the fastest that is installed.
+    precision: of the model's arithmetic; "auto" takes int8 where the model has such a form and OpenVINO runs it.
     """
 
     look: str = "standard"
@@ -47,7 +61,8 @@ class RenderOptions:
     linear: bool = False
     model: str | None = None
     strength: float = 1.0
-    runtime: str = "torch"
+    runtime: str = "auto"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -82,7 +97,7 @@ class RenderOptions:
             raise ValueError(
                 f"demosaic is {self.demosaic!r}, but model {self.model!r} takes its place; give one of them"
             )
-        for name, default in (("strength", 1), ("runtime", "torch")):
+        for name, default in (("strength", 1), ("runtime", "auto"), ("precision", "auto")):
             if self.model is None and (value := getattr(self, name)) != default:
                 raise ValueError(f"{name} is {value!r}, but it goes with a model, and there is none")
 
@@ -103,6 +118,11 @@ class RenderOptions:
             raise ValueError(f"{source}: {error}") from error
 
 
+def default_method(kind: str) -> str:
+    """The name of the best demosaic for a kind of sensor; "none" for those that need none (monochrome, linear)."""
+    return DEFAULT_DEMOSAICS.get(kind, "none")
+
+
 # annotation of a field: what an error says was expected, and the types that a value may have
 _EXPECTED: dict[Any, tuple[str, tuple[type, ...]]] = {
     "str": ("a text", (str,)),
@@ -111,4 +131,10 @@ _EXPECTED: dict[Any, tuple[str, tuple[type, ...]]] = {
     "float": ("a number", (int, float)),
     "float | None": ("a number or null", (int, float, type(None))),
 }
-_CHOICES = (("look", LOOKS), ("highlights", HIGHLIGHTS), ("space", SPACES), ("runtime", RUNTIMES))
+_CHOICES = (
+    ("look", LOOKS),
+    ("highlights", HIGHLIGHTS),
+    ("space", SPACES),
+    ("runtime", RUNTIMES),
+    ("precision", PRECISIONS),
+)

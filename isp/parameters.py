@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isp.options import RenderOptions
+from isp.options import RenderOptions, default_method
 from isp.primaries import XYZ_D50_TO_PROPHOTO, prophoto_to
 from isp.raw.colour import (
     DAYLIGHT_XY,
@@ -25,6 +25,8 @@ from isp.raw.metadata import RawMetadata
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from isp.fast.models import Choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,8 @@ class RenderParameters:
     model: str | None  # in the place of the demosaic
     model_sha256: str | None  # of its weights
     strength: float
-    runtime: str
+    runtime: str  # that runs the model; "auto" without one
+    precision: str
     origins: Mapping[str, str]
 
     @property
@@ -120,16 +123,21 @@ def resolve(meta: RawMetadata, options: RenderOptions, linear: Tensor | None = N
         origins[name] = f"options.{name}"
     origins["prophoto_to_output"] = "options.space"
     noise_profile, origins["noise_profile"] = meta.noise_profile, meta.origins.get("noise_profile", "default")
-    digest = None
+    digest, runtime, precision = None, options.runtime, options.precision
     if options.model is not None:
-        noise_profile, origins["noise_profile"], digest = _for_model(meta, options, linear)
-        for name in ("model", "strength", "runtime"):
+        choice, takes_noise = _for_model(meta, options, linear)
+        digest, runtime, precision = choice.sha256, choice.runtime, choice.precision
+        if takes_noise:
+            from isp.noise.frame import frame_noise
+
+            noise_profile, origins["noise_profile"] = frame_noise(meta, linear)
+        for name in ("model", "strength"):
             origins[name] = f"options.{name}"
+        origins["runtime"] = choice.reason
+        origins["precision"] = "auto" if options.precision == "auto" else "options.precision"
         origins["model_sha256"] = "the weights' file"
     demosaic, origins["demosaic"] = options.demosaic, "options.demosaic"
     if demosaic == "auto":
-        from isp.stages.demosaic import default_method
-
         demosaic, origins["demosaic"] = default_method(meta.kind), "auto, for the sensor"
     if options.model is not None:
         origins["demosaic"] = "of what is saturated; the model does the rest"
@@ -156,15 +164,15 @@ def resolve(meta: RawMetadata, options: RenderOptions, linear: Tensor | None = N
         model=options.model,
         model_sha256=digest,
         strength=options.strength,
-        runtime=options.runtime,
+        runtime=runtime,
+        precision=precision,
         origins=origins,
     )
 
 
-def _for_model(meta: RawMetadata, options: RenderOptions, linear: Tensor | None) -> tuple[np.ndarray | None, str, str]:
-    """The noise that a model is told, where that comes from, and the SHA-256 of the model."""
-    from isp.nets.load import open_model
-    from isp.noise.frame import frame_noise
+def _for_model(meta: RawMetadata, options: RenderOptions, linear: Tensor | None) -> tuple[Choice, bool]:
+    """How the model runs, and whether it is told the noise."""
+    from isp.fast.models import choose
 
     assert options.model is not None
     if meta.kind != "bayer":
@@ -173,14 +181,25 @@ def _for_model(meta: RawMetadata, options: RenderOptions, linear: Tensor | None)
         raise UnsupportedRawError(
             f"model {options.model!r} cannot take a {meta.kind} frame: {reason}; render it without a model"
         )
-    model, digest = open_model(options.model, options.runtime)
-    if "sigma" not in model.config.inputs:
-        if options.strength != 1:
-            raise ValueError(
-                f"strength is {options.strength:g}, but model {options.model!r} takes no noise map; leave it"
-            )
-        return meta.noise_profile, meta.origins.get("noise_profile", "default"), digest
-    return *frame_noise(meta, linear), digest
+    runtime = options.runtime
+    if runtime == "auto" and linear is not None and (linear.requires_grad or linear.device.type != "cpu"):
+        runtime = "torch"
+    choice = choose(options.model, runtime, options.precision)
+    if choice.path is not None:
+        inputs = choice.export().config["inputs"]
+    else:
+        from isp.nets.load import open_model
+
+        try:
+            inputs = open_model(options.model, choice.runtime, choice.precision).config.inputs
+        except ValueError:
+            if options.runtime != "auto" or choice.runtime == "torch":
+                raise
+            choice = choose(options.model, "torch")  # of a network that cannot be exported
+            inputs = open_model(options.model).config.inputs
+    if "sigma" not in inputs and options.strength != 1:
+        raise ValueError(f"strength is {options.strength:g}, but model {options.model!r} takes no noise map; leave it")
+    return choice, "sigma" in inputs
 
 
 def _white(

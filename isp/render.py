@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from isp._version import __version__
-from isp.options import HIGHLIGHTS, LOOKS, RUNTIMES, SPACES, WHITE_BALANCES, RenderOptions
+from isp.options import DEMOSAICS, HIGHLIGHTS, LOOKS, PRECISIONS, RUNTIMES, SPACES, WHITE_BALANCES, RenderOptions
 
 if TYPE_CHECKING:
     from isp.batch import Outcome
@@ -37,6 +37,8 @@ NOT_OPTIONS = {
     *("inputs", "output", "overwrite", "bits", "quality", "threads", "workers", "device"),
     *("dump_stages", "dump_config", "record", "debug"),
 }
+
+GO_WITH = ("strength", "runtime", "precision", "tint")  # another option, which may stand in a sidecar
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -90,7 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--model", metavar="NAME", help="a network in place of the demosaic: a shipped one, a folder or a .safetensors")
     add("--strength", type=float, metavar="S", help="with --model: times the noise that it is told; default: 1")
-    add("--runtime", choices=RUNTIMES, help="with --model: what runs it; default: torch")
+    add("--runtime", choices=RUNTIMES, help="with --model: what runs it; default: auto, the fastest there is")
+    add("--precision", choices=PRECISIONS, help="with --model: default: auto, int8 where the model has it")
     white = group.add_mutually_exclusive_group()
     white.add_argument(
         "--wb",
@@ -155,15 +158,15 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
     inputs = find_inputs(arguments.inputs)
     complete = not any(source.with_name(source.name + SIDECAR_SUFFIX).is_file() for source in inputs)
     # what goes with another option may have that one in a sidecar, and is then checked with it, file by file
-    alone = {name: value for name, value in given.items() if complete or name not in ("strength", "runtime", "tint")}
+    alone = {name: value for name, value in given.items() if complete or name not in GO_WITH}
     RenderOptions.from_dict(alone, "command line")
-    if (name := given.get("demosaic", "auto")) != "auto":
-        from isp.stages.demosaic import LIBRAW, METHODS
+    if (name := given.get("demosaic", "auto")) not in ("auto", *DEMOSAICS):
+        from isp.stages.demosaic import LIBRAW
 
-        if name not in METHODS and name not in LIBRAW:
-            raise ValueError(f"demosaic is {name!r}; expected one of {', '.join(('auto', *METHODS, *LIBRAW))}")
+        if name not in LIBRAW:
+            raise ValueError(f"demosaic is {name!r}; expected one of {', '.join(('auto', *DEMOSAICS, *LIBRAW))}")
     if given.get("model") is not None:
-        from isp.nets.load import find_model
+        from isp.locate import find_model
 
         find_model(given["model"])
     if arguments.device != "cpu":

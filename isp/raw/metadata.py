@@ -13,8 +13,17 @@ from isp.raw.cfa import CFA
 from isp.raw.opcodes import Opcode
 
 MATRICES = tuple(f"{name}{i}" for name in ("color_matrix", "camera_calibration", "forward_matrix") for i in (1, 2, 3))
-# Orientation tag: value -> (transpose first, then flip rows, then flip columns). TIFF 6.0, tag 274.
-ORIENTATIONS = (1, 2, 3, 4, 5, 6, 7, 8)
+# Orientation tag (TIFF 6.0, tag 274): transpose first, then flip rows (upside down), then flip columns (mirror).
+ORIENTATIONS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,19 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import pad
 
-Box = tuple[int, int, int, int]  # top, left, bottom, right; bottom and right exclusive
+from isp.raw.metadata import ORIENTATIONS
 
-# Orientation tag (TIFF 6.0, tag 274): transpose first, then flip rows (upside down), then flip columns (mirror).
-_STEPS = {
-    1: (False, False, False),
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
+Box = tuple[int, int, int, int]  # top, left, bottom, right; bottom and right exclusive
 
 
 def crop(x: Tensor, box: Box) -> Tensor:
@@ -61,6 +51,6 @@ def unorient(x: Tensor, orientation: int) -> Tensor:
 
 
 def _steps(orientation: int) -> tuple[bool, bool, bool]:
-    if orientation not in _STEPS:
+    if orientation not in ORIENTATIONS:
         raise ValueError(f"orientation should be 1 to 8; got {orientation!r}")
-    return _STEPS[orientation]
+    return ORIENTATIONS[orientation]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from isp.options import default_method as default_method
 from isp.raw.cfa import CFA
 from isp.stages.demosaic import bilinear, curve, dlmmse, libraw, malvar2004, menon2007, msg, quad_bayer, rcd, xtrans
 
@@ -35,7 +36,6 @@ METHODS = {
     "quad-bayer": Method(quad_bayer.quad_bayer, ("quad-bayer",), quad_bayer.HALO),
 }
 LIBRAW = {f"libraw:{name}": Method(partial(libraw.libraw, name=name), BAYER, None) for name in libraw.NAMES}
-DEFAULTS = {"bayer": "msg", "x-trans": "xtrans", "quad-bayer": "quad-bayer"}
 
 
 def demosaic(x: Tensor, cfa: CFA, method: str, noise: tuple[float, float] | None = None) -> Tensor:
@@ -60,17 +60,16 @@ def mosaic(x: Tensor, cfa: CFA) -> Tensor:
     """What a sensor with this CFA measures of camera RGB: B 3 H W to B 1 H W. The inverse of `demosaic`."""
     if x.ndim != 4 or x.shape[1] != 3:
         raise ValueError(f"mosaic needs an image B 3 H W, got {tuple(x.shape)}")
-    return (x * _measured(x, cfa)).sum(1, keepdim=True)
+    y = x.new_empty(len(x), 1, *x.shape[-2:])
+    for row, channels in enumerate(cfa.channels):
+        for column, channel in enumerate(channels):
+            y[:, 0, row :: cfa.rows, column :: cfa.cols] = x[:, channel, row :: cfa.rows, column :: cfa.cols]
+    return y
 
 
 def halo_of(method: str, cfa: CFA) -> int | None:
     """Pixels around a site that the method looks at; None: the whole frame."""
     return _method(method, cfa).halo
-
-
-def default_method(kind: str) -> str:
-    """The name of the best method for a kind of sensor; "none" for those that need none (monochrome, linear)."""
-    return DEFAULTS.get(kind, "none")
 
 
 def _method(name: str, cfa: CFA) -> Method:

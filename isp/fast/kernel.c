@@ -1,0 +1,805 @@
+/* The classical render in one pass over the frame: counts to codes, row by row, columns in tiles.
+
+Each step is that of isp/stages, which says why it is so and where it comes from; the numbers here are those there, and
+tests/fast holds the two together. Rows of a tile stay in a core's cache from the counts to the codes, so that memory is
+read once and written once. Compiled by isp/fast/library.py; structures are mirrored in isp/fast/structures.py.
+
+Linear values: black 0, white 1. Positions are those of the active area. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TILE = 512, MARGIN = 16, WIDE = TILE + 2 * MARGIN, GUARD = 16, STRIDE = WIDE + 2 * GUARD }; /* columns */
+enum { BILINEAR, MALVAR2004, MSG };                                                                /* demosaics */
+enum { NONE, CLIP, RECONSTRUCT };                                                                  /* highlights */
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* One GainMap of OpcodeList2 on the rows top, top + pitch ... before bottom. */
+struct gain_map {
+    const float *gains;   /* points x width: interpolated along columns; 1 where the map says nothing */
+    const int32_t *below; /* for each row, the point at or above it ... */
+    const float *share;   /* ... and the weight of the next one */
+    int32_t top, bottom, pitch, points;
+};
+
+struct mosaic {
+    const void *counts;   /* of the active area's top left */
+    int64_t stride;       /* samples from row to row */
+    int32_t floating;     /* float32 counts; else uint16 */
+    int32_t entries;      /* of the linearisation table, 0 without one */
+    const float *linear;  /* the table */
+    const float *black;   /* black_rows x width: one period of rows */
+    const float *black_of_row; /* height, or NULL */
+    const float *scale;   /* 2 x width: gain over white less black, rows of even and odd number */
+    const struct gain_map *maps;
+    int32_t black_rows, map_count;
+    int32_t height, width;
+    int32_t down, right; /* row and column of the first red */
+    int32_t method;
+    float toe; /* of the curve under which the mosaic is interpolated */
+};
+
+/* Hue, saturation and value: (hues + 1) * values rows of `saturations` entries of shift, two scales, and 0. */
+struct table {
+    const float *entries;
+    int32_t hues, saturations, values, srgb;
+};
+
+/* A cubic spline: piece i is a t^3 + b t^2 + c t + d with t = x - knots[i]. */
+struct spline {
+    const float *knots, *coefficients; /* pieces + 1; pieces x 4 */
+    const int32_t *first;              /* the piece at the beginning of each of `bins` equal parts of [low, high] */
+    int32_t pieces, bins;
+    float low, high, slope_low, slope_high;
+};
+
+struct colour {
+    float first[9], second[9]; /* matrices before the tables and after them, row by row */
+    float gains[3];            /* saturation of red, green, blue */
+    float exposure;            /* factor between the tables */
+    const struct table *hue_sat_map, *look;
+    const struct spline *tone;
+    const float *around; /* grid of colours for RECONSTRUCT, rows x cols x 4; NULL while it is being gathered */
+    int32_t highlights, two_matrices, compress, filmic, encode, bits;
+    float slope, knee, scale, exponent, offset; /* isp.primaries.Curve */
+};
+
+struct picture {
+    uint8_t *corner;               /* the pixel of the box's top left */
+    int64_t row, column;           /* bytes to the next one down and to the right, as seen by the sensor */
+    int32_t top, left, bottom, right;
+    float *seen;                   /* RECONSTRUCT: the grid that is gathered, rows x cols x 4, or NULL */
+    uint8_t *near;                 /* RECONSTRUCT: height x tiles, 1 where a row of a tile has a nearly clipped pixel */
+    int32_t grid_cols, tiles;
+};
+
+/* ------------------------------------------------------------------ curves */
+
+INLINE float of_bits(int32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
+INLINE int32_t to_bits(float x) { int32_t bits; memcpy(&bits, &x, 4); return bits; }
+INLINE float least(float a, float b) { return a < b ? a : b; }
+INLINE float most(float a, float b) { return a > b ? a : b; }
+INLINE float clamp(float x, float low, float high) { return least(most(x, low), high); }
+
+/* x^p for normal x > 0, within 4e-7 of itself for |p| < 3: exp2(p log2 x). Both polynomials are minimax fits, of
+log2(1 + t) / t on [sqrt(1/2) - 1, sqrt(2) - 1] (3e-7) and of 2^t on [-1/2, 1/2] (8e-8). */
+INLINE float power(float x, float p) {
+    int32_t bits = to_bits(x), e = (bits - 0x3f3504f3) >> 23; /* the power of two nearest on a log scale */
+    float t = of_bits(bits - e * (1 << 23)) - 1.0f;
+    float log2 = 0.170656821f;
+    log2 = log2 * t - 0.272686214f;
+    log2 = log2 * t + 0.297250772f;
+    log2 = log2 * t - 0.358963247f;
+    log2 = log2 * t + 0.480466229f;
+    log2 = log2 * t - 0.721375827f;
+    log2 = log2 * t + 1.4426997f;
+    float z = p * (log2 * t + (float)e);
+    float whole = z + 12582912.0f; /* 1.5 * 2^23: rounds to an integer, which stands in the lowest bits */
+    float f = z - (whole - 12582912.0f);
+    float exp2 = 0.00134100001f;
+    exp2 = exp2 * f + 0.00967603636f;
+    exp2 = exp2 * f + 0.0555029731f;
+    exp2 = exp2 * f + 0.240221074f;
+    exp2 = exp2 * f + 0.693147225f;
+    exp2 = exp2 * f + 1.00000008f;
+    return of_bits(to_bits(exp2) + (int32_t)((uint32_t)to_bits(whole) << 23));
+}
+
+/* x^(-1/3) for normal x > 0, to rounding: a guess from the exponent (h below within 0.103), then two steps of
+r (1 - h)^(-1/3), h = 1 - x r^3, expanded as far as each needs. */
+INLINE float inverse_cbrt(float x) {
+    float r = of_bits((int32_t)(1.4199e9f - (1.0f / 3) * (float)to_bits(x)));
+    float h = 1 - x * r * (r * r);
+    r += r * h * ((1.0f / 3) + h * ((2.0f / 9) + h * (14.0f / 81)));
+    h = 1 - x * r * (r * r);
+    return r + r * h * ((1.0f / 3) + h * (2.0f / 9));
+}
+
+/* isp.stages.demosaic.curve. root: the cube root of the toe. */
+INLINE float to_curve(float x, float toe, float root) {
+    float a = fabsf(x) + toe, r = inverse_cbrt(a);
+    return copysignf(a * r * r - root, x);
+}
+
+INLINE float from_curve(float y, float root) {
+    float v = fabsf(y);
+    return y * (v * (v + 3 * root) + 3 * root * root);
+}
+
+/* isp.stages.encode, for x >= 0. */
+INLINE float encoded(const struct colour *k, float x) {
+    float high = power(most(x, k->knee), k->exponent) * k->scale - k->offset;
+    return x < k->knee ? x * k->slope : high;
+}
+
+/* The value axis of tables with encoding 1, sRGB (IEC 61966-2-1), odd. */
+INLINE float to_srgb(float x) {
+    float a = fabsf(x), high = power(most(a, 0.0031308f), 1 / 2.4f) * 1.055f - 0.055f;
+    return a < 0.0031308f ? x * 12.92f : copysignf(high, x);
+}
+
+INLINE float from_srgb(float y) {
+    float a = fabsf(y), high = power((most(a, 0.0404499f) + 0.055f) / 1.055f, 2.4f);
+    return a < 0.0404499f ? y / 12.92f : copysignf(high, y);
+}
+
+INLINE float smoothstep(float t) {
+    t = clamp(t, 0, 1);
+    return t * t * (3 - 2 * t);
+}
+
+/* ------------------------------------------------------------------ highlights: isp/stages/highlights.py */
+
+static const float NEAR = 0.94f, CLIPPED = 0.985f, FADING = 0.6f, WHITENESS = 0.1f, BRIGHTEST = 2.0f, DEEPEST = 0.1f,
+                   PRIOR = 1e-4f;
+enum { GRID = 4 };
+
+INLINE float clipping(float share) { return smoothstep((share - NEAR) / (CLIPPED - NEAR)); }
+
+/* Row y of the grid's sums: every second pixel of every second row, weighted; means over GRID x GRID pixels. */
+static void gather(float *seen, const float *r, const float *g, const float *b, const float (*limit)[STRIDE], int n) {
+    for (int i = 0; i < n; i += 2) {
+        float lr = r[i] / limit[0][i], lg = g[i] / limit[1][i], lb = b[i] / limit[2][i];
+        float trust = (1 - clipping(lr)) * (1 - clipping(lg)) * (1 - clipping(lb));
+        float weight = trust * most((lr + lg + lb) * (1.0f / 3), 0) * (4.0f / (GRID * GRID));
+        float *cell = seen + i / GRID * 4;
+        cell[0] += most(r[i], 0) * weight;
+        cell[1] += most(g[i], 0) * weight;
+        cell[2] += most(b[i], 0) * weight;
+        cell[3] += weight;
+    }
+}
+
+INLINE int any_near(const float *r, const float *g, const float *b, const float (*limit)[STRIDE], int n) {
+    int any = 0;
+    for (int i = 0; i < n; i++)
+        any |= (r[i] > NEAR * limit[0][i]) | (g[i] > NEAR * limit[1][i]) | (b[i] > NEAR * limit[2][i]);
+    return any;
+}
+
+/* The pixel y, x with its clipped channels estimated. */
+static void raise(const struct colour *k, const struct picture *p, int rows, int y, int x, float *pixel[3],
+                  const float *saturation) {
+    float at_y = clamp(y / (float)GRID - (GRID / 2 - 1) / (float)GRID, 0, rows - 1);
+    float at_x = clamp(x / (float)GRID - (GRID / 2 - 1) / (float)GRID, 0, p->grid_cols - 1);
+    int top = (int)at_y, left = (int)at_x;
+    int bottom = top + 1 < rows ? top + 1 : top, right = left + 1 < p->grid_cols ? left + 1 : left;
+    float v[3], colour[3], clipped[3], light[3], trust[3], largest = 0, brightest = 1e-6f;
+    for (int c = 0; c < 3; c++) {
+        const float *upper = k->around + (int64_t)top * p->grid_cols * 4 + c;
+        const float *lower = k->around + (int64_t)bottom * p->grid_cols * 4 + c;
+        float above = upper[left * 4] + (at_x - left) * (upper[right * 4] - upper[left * 4]);
+        float under = lower[left * 4] + (at_x - left) * (lower[right * 4] - lower[left * 4]);
+        colour[c] = above + (at_y - top) * (under - above);
+        v[c] = least(*pixel[c], saturation[c]);
+        clipped[c] = clipping(v[c] / saturation[c]);
+        largest = most(largest, colour[c]);
+    }
+    for (int c = 0; c < 3; c++) {
+        light[c] = most(v[c] / most(colour[c], DEEPEST * largest), 1e-6f);
+        brightest = most(brightest, light[c]);
+    }
+    float shares = 0, n = 0, tc = 0, cc = 0, cx = 0, sx = 0, last = INFINITY, limit = 0;
+    for (int c = 0; c < 3; c++) {
+        float share = light[c] / brightest; /* to the 16th: a softmax of LAST log(light) */
+        share *= share, share *= share, share *= share, share *= share;
+        shares += light[c] = share;
+    }
+    for (int c = 0; c < 3; c++) {
+        trust[c] = 1 - clipped[c] + 1e-3f * light[c] / shares;
+        n += trust[c];
+        tc += trust[c] * colour[c];
+        last = least(last, v[c] / saturation[c]);
+        limit = most(limit, saturation[c]);
+    }
+    for (int c = 0; c < 3; c++) {
+        colour[c] *= n / tc;
+        cc += trust[c] * colour[c] * colour[c];
+        cx += trust[c] * colour[c] * v[c];
+        sx += trust[c] * v[c];
+    }
+    float white = most((cc * sx - n * cx) / (cc * n * (1 + WHITENESS) - n * n), 0);
+    float fading = smoothstep((last - FADING) / (CLIPPED - FADING));
+    float estimate[3], neutral = -INFINITY;
+    for (int c = 0; c < 3; c++) {
+        estimate[c] = (cx - n * white) / cc * colour[c] + white;
+        neutral = most(neutral, most(estimate[c], v[c]));
+    }
+    for (int c = 0; c < 3; c++) {
+        float e = least(estimate[c] + fading * (neutral - estimate[c]), BRIGHTEST * limit);
+        *pixel[c] = v[c] + clipped[c] * most(e - v[c], 0);
+    }
+}
+
+/* The sums of a grid, rows x cols x 4, become the mean colours around, in its first three planes: pulled up a pyramid
+of halves, pushed down again. Returns 0, or 1 for want of memory. */
+int isp_surroundings(float *grid, int32_t rows, int32_t cols) {
+    enum { LEVELS = 32 };
+    float *level[LEVELS];
+    int h[LEVELS], w[LEVELS], n = 1, failed = 0;
+    level[0] = grid, h[0] = rows, w[0] = cols;
+    for (; h[n - 1] > 1 || w[n - 1] > 1; n++) {
+        int down = h[n - 1] < 2 ? 1 : 2, across = w[n - 1] < 2 ? 1 : 2;
+        h[n] = (h[n - 1] + down - 1) / down, w[n] = (w[n - 1] + across - 1) / across;
+        level[n] = calloc((size_t)h[n] * w[n], 4 * sizeof(float));
+        if (!level[n]) { failed = 1; break; }
+        for (int y = 0; y < h[n - 1]; y++)
+            for (int x = 0; x < w[n - 1]; x++)
+                for (int c = 0; c < 4; c++)
+                    level[n][((int64_t)(y / down) * w[n] + x / across) * 4 + c] +=
+                        level[n - 1][((int64_t)y * w[n - 1] + x) * 4 + c] * (1.0f / (down * across));
+    }
+    for (int i = n - 1; i >= 0 && !failed; i--) {
+        int down = h[i] < 2 ? 1 : 2, across = w[i] < 2 ? 1 : 2;
+        for (int y = 0; y < h[i]; y++) {
+            float at_y = most((y + 0.5f) / down - 0.5f, 0);
+            int top = (int)at_y;
+            for (int x = 0; x < w[i]; x++) {
+                float at_x = most((x + 0.5f) / across - 0.5f, 0);
+                int left = (int)at_x;
+                float *cell = level[i] + ((int64_t)y * w[i] + x) * 4;
+                for (int c = 0; c < 3; c++) {
+                    float mean = 1;
+                    if (i < n - 1) {
+                        int bottom = top + 1 < h[i + 1] ? top + 1 : top, right = left + 1 < w[i + 1] ? left + 1 : left;
+                        const float *upper = level[i + 1] + (int64_t)top * w[i + 1] * 4 + c;
+                        const float *lower = level[i + 1] + (int64_t)bottom * w[i + 1] * 4 + c;
+                        float above = upper[left * 4] + (at_x - left) * (upper[right * 4] - upper[left * 4]);
+                        float under = lower[left * 4] + (at_x - left) * (lower[right * 4] - lower[left * 4]);
+                        mean = above + (at_y - top) * (under - above);
+                    }
+                    cell[c] = (cell[c] + PRIOR * mean) / (cell[3] + PRIOR);
+                }
+            }
+        }
+    }
+    for (int i = 1; i < n; i++) free(level[i]);
+    return failed;
+}
+
+/* ------------------------------------------------------------------ colour: from camera RGB to codes */
+
+static void apply_matrix(const float *m, float *restrict r, float *restrict g, float *restrict b, int n) {
+    for (int i = 0; i < n; i++) {
+        float x = r[i], y = g[i], z = b[i];
+        r[i] = m[0] * x + m[1] * y + m[2] * z;
+        g[i] = m[3] * x + m[4] * y + m[5] * z;
+        b[i] = m[6] * x + m[7] * y + m[8] * z;
+    }
+}
+
+INLINE void read_table(const struct table *t, float row, float saturation, float *found) {
+    float at = saturation * (t->saturations - 1);
+    int last_row = (t->hues + 1) * t->values - 1, top = (int)row, left = (int)at;
+    int bottom = top < last_row ? top + 1 : top, right = left < t->saturations - 1 ? left + 1 : left;
+    float down = row - top, across = at - left;
+    const float *upper = t->entries + (int64_t)top * t->saturations * 4;
+    const float *lower = t->entries + (int64_t)bottom * t->saturations * 4;
+    for (int c = 0; c < 3; c++) {
+        float above = upper[left * 4 + c] + across * (upper[right * 4 + c] - upper[left * 4 + c]);
+        float under = lower[left * 4 + c] + across * (lower[right * 4 + c] - lower[left * 4 + c]);
+        found[c] = above + down * (under - above);
+    }
+}
+
+/* isp/stages/hue_sat_map.py */
+static void apply_table(const struct table *t, float *restrict r, float *restrict g, float *restrict b, int n) {
+    const float tiny = 1e-6f;
+    int srgb = t->srgb && t->values > 1;
+    for (int i = 0; i < n; i++) {
+        float value = most(most(r[i], g[i]), b[i]), chroma = value - least(least(r[i], g[i]), b[i]);
+        float span = chroma == 0 ? 1 : chroma;
+        float hue = value == r[i] ? (g[i] - b[i]) / span : value == g[i] ? (b[i] - r[i]) / span + 2 : (r[i] - g[i]) / span + 4;
+        hue = hue < 0 ? hue + 6 : hue;
+        float saturation = least(value > tiny ? chroma / value : chroma > 0, 1);
+        float coded = srgb ? to_srgb(value) : value;
+        float row = hue * t->hues * (1.0f / 6), found[3];
+        if (t->values == 1) {
+            read_table(t, row, saturation, found);
+        } else {
+            float level = clamp(coded, 0, 1) * (t->values - 1), upper[3];
+            int below = (int)least(level, t->values - 2);
+            row += below * (t->hues + 1);
+            read_table(t, row, saturation, found);
+            read_table(t, row + (t->hues + 1), saturation, upper);
+            for (int c = 0; c < 3; c++) found[c] += (level - below) * (upper[c] - found[c]);
+        }
+        float new_value = least(coded * found[2], most(coded, 1));
+        new_value = srgb ? from_srgb(new_value) : new_value;
+        float ratio = value > tiny ? new_value / value : found[2];
+        float grown = least(chroma * found[1], most(chroma, value)) * ratio;
+        hue += found[0] * (1.0f / 60);
+        hue -= 6 * floorf(hue * (1.0f / 6));
+        r[i] = new_value - grown * clamp(2 - fabsf(hue - 3), 0, 1);
+        g[i] = new_value - grown * clamp(fabsf(hue - 2) - 1, 0, 1);
+        b[i] = new_value - grown * clamp(fabsf(hue - 4) - 1, 0, 1);
+    }
+}
+
+INLINE float on_spline(const struct spline *s, float x) {
+    float inside = clamp(x, s->low, s->high);
+    int bin = (int)((inside - s->low) / (s->high - s->low) * s->bins);
+    int i = s->first[bin < s->bins ? bin : s->bins - 1];
+    while (i > 0 && inside < s->knots[i]) i--;
+    while (i < s->pieces - 1 && inside > s->knots[i + 1]) i++;
+    const float *c = s->coefficients + 4 * i;
+    float t = inside - s->knots[i];
+    return ((c[0] * t + c[1]) * t + c[2]) * t + c[3] + (x < inside ? s->slope_low : s->slope_high) * (x - inside);
+}
+
+/* isp/stages/tone.py: the filmic curve. From 1e10 on it is 1 in float32, and its powers would overflow. */
+INLINE float filmic(float x) {
+    const float gain = 1.75f, contrast = 1.16f, toe = 0.004f, toe_raised = 0.00165344438f;
+    float u = gain * (power(least(fabsf(x), 1e10f) + toe, contrast) - toe_raised);
+    u = copysignf(most(u, 0), x);
+    return u * inverse_cbrt(1 + fabsf(u) * u * u);
+}
+
+/* A curve on the largest and the smallest channel; the middle one keeps its place between them. */
+INLINE void between(float *r, float *g, float *b, float smallest, float largest, float bottom, float top) {
+    float span = largest - smallest, slope = span < 1e-9f ? 0 : (top - bottom) / span;
+    *r = bottom + (*r - smallest) * slope;
+    *g = bottom + (*g - smallest) * slope;
+    *b = bottom + (*b - smallest) * slope;
+}
+
+static void apply_spline(const struct spline *s, float *restrict r, float *restrict g, float *restrict b, int n) {
+    for (int i = 0; i < n; i++) {
+        float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
+        between(r + i, g + i, b + i, smallest, largest, on_spline(s, smallest), on_spline(s, largest));
+    }
+}
+
+static void apply_filmic(float *restrict r, float *restrict g, float *restrict b, int n) {
+    for (int i = 0; i < n; i++) {
+        float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
+        between(r + i, g + i, b + i, smallest, largest, filmic(smallest), filmic(largest));
+    }
+}
+
+/* isp/stages/gamut.py */
+static void compress_gamut(float *restrict r, float *restrict g, float *restrict b, int n) {
+    const float threshold = 0.85f, black = 2e-3f;
+    for (int i = 0; i < n; i++) {
+        float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
+        float distance = (largest - smallest) / (fabsf(largest) + black);
+        float excess = most(distance - threshold, 0) * (1 / (1 - threshold));
+        float wanted = least(distance, threshold) + (1 - threshold) * excess / sqrtf(1 + excess * excess);
+        float factor = distance > threshold ? wanted / distance : 1;
+        r[i] = largest + (r[i] - largest) * factor;
+        g[i] = largest + (g[i] - largest) * factor;
+        b[i] = largest + (b[i] - largest) * factor;
+    }
+}
+
+INLINE uint32_t code(const struct colour *k, float x, float top) {
+    x = clamp(x, 0, 1);
+    return (uint32_t)(int32_t)((k->encode ? encoded(k, x) : x) * top + 0.5f);
+}
+
+/* Interleaved codes at out, out + step ...; step 3 or 6 is a row of the picture as it lies in memory. */
+static void write_codes(const struct colour *k, const float *r, const float *g, const float *b, int n, uint8_t *out,
+                        int64_t step) {
+    if (k->bits == 8) {
+        uint32_t pixels[TILE + 2];
+        for (int i = 0; i < n; i++)
+            pixels[i] = code(k, r[i], 255) | code(k, g[i], 255) << 8 | code(k, b[i], 255) << 16;
+        int i = 0;
+        if (step == 3)
+            for (; i + 4 <= n; i += 2) { /* two pixels in a store of eight bytes, the last two written over by the next */
+                uint64_t two;
+                memcpy(&two, pixels + i, 8);
+                two = (two & 0xffffff) | (two >> 8 & 0xffffff000000);
+                memcpy(out + 3 * i, &two, 8);
+            }
+        for (; i < n; i++)
+            for (int c = 0; c < 3; c++) out[i * step + c] = (uint8_t)(pixels[i] >> 8 * c);
+    } else {
+        uint64_t pixels[TILE];
+        for (int i = 0; i < n; i++)
+            pixels[i] = code(k, r[i], 65535) | (uint64_t)code(k, g[i], 65535) << 16 | (uint64_t)code(k, b[i], 65535) << 32;
+        int i = 0;
+        if (step == 6)
+            for (; i + 2 <= n; i++) memcpy(out + 6 * i, pixels + i, 8);
+        for (; i < n; i++) memcpy(out + i * step, pixels + i, 6);
+    }
+}
+
+/* A row of a tile, n pixels from y, x on, from white-balanced camera RGB (which it overwrites) to the picture. */
+static void finish(const struct colour *k, const struct picture *p, int rows, int y, int x, int n, float *r, float *g,
+                   float *b, const float (*limit)[STRIDE]) {
+    if (k->highlights == RECONSTRUCT) {
+        if (!k->around) {
+            if (y % 2 == 0) gather(p->seen + ((int64_t)(y / GRID) * p->grid_cols + x / GRID) * 4, r, g, b, limit, n);
+            p->near[(int64_t)y * p->tiles + x / TILE] |= any_near(r, g, b, limit, n);
+        } else if (any_near(r, g, b, limit, n)) {
+            for (int i = 0; i < n; i++) {
+                float saturation[3] = {limit[0][i], limit[1][i], limit[2][i]};
+                if (r[i] > NEAR * saturation[0] || g[i] > NEAR * saturation[1] || b[i] > NEAR * saturation[2])
+                    raise(k, p, rows, y, x + i, (float *[]){r + i, g + i, b + i}, saturation);
+            }
+        }
+    }
+    if (y < p->top || y >= p->bottom) return;
+    int from = x < p->left ? p->left - x : 0, to = x + n > p->right ? p->right - x : n;
+    if (from >= to) return;
+    r += from, g += from, b += from, n = to - from;
+    if (k->highlights == CLIP)
+        for (int i = 0; i < n; i++) r[i] = least(r[i], 1), g[i] = least(g[i], 1), b[i] = least(b[i], 1);
+    apply_matrix(k->first, r, g, b, n);
+    if (k->hue_sat_map) apply_table(k->hue_sat_map, r, g, b, n);
+    if (k->exposure != 1)
+        for (int i = 0; i < n; i++) r[i] *= k->exposure, g[i] *= k->exposure, b[i] *= k->exposure;
+    if (k->look) apply_table(k->look, r, g, b, n);
+    if (k->tone) apply_spline(k->tone, r, g, b, n);
+    if (k->two_matrices) apply_matrix(k->second, r, g, b, n);
+    if (k->compress) compress_gamut(r, g, b, n);
+    if (k->filmic) apply_filmic(r, g, b, n);
+    write_codes(k, r, g, b, n, p->corner + (y - p->top) * p->row + (x + from - p->left) * p->column, p->column);
+}
+
+/* ------------------------------------------------------------------ levels: from counts to the linear mosaic */
+
+/* Positions reflected about the first and the last of n, as often as it takes: what lies beyond a border. */
+static int reflected(int at, int n) {
+    int period = 2 * n - 2, rest = ((at % period) + period) % period;
+    return rest < n ? rest : period - rest;
+}
+
+/* The gains of row y at columns from .. to, multiplied into out. */
+static void shade(const struct mosaic *m, int y, int from, int to, float *restrict out) {
+    for (int i = 0; i < m->map_count; i++) {
+        const struct gain_map *map = m->maps + i;
+        if (y < map->top || y >= map->bottom || (y - map->top) % map->pitch) continue;
+        int below = map->below[y];
+        const float *upper = map->gains + (int64_t)below * m->width;
+        const float *lower = below + 1 < map->points ? upper + m->width : upper;
+        float share = map->share[y];
+        for (int x = from; x < to; x++) out[x - from] *= upper[x] + share * (lower[x] - upper[x]);
+    }
+}
+
+static void level(const struct mosaic *m, int y, int from, int to, float *restrict out) {
+    const float *black = m->black + (int64_t)(y % m->black_rows) * m->width;
+    const float *scale = m->scale + (int64_t)(y & 1) * m->width;
+    float of_row = m->black_of_row ? m->black_of_row[y] : 0;
+    int64_t start = y * m->stride;
+    if (m->floating) {
+        const float *counts = (const float *)m->counts + start;
+        for (int x = from; x < to; x++) out[x - from] = (counts[x] - (black[x] + of_row)) * scale[x];
+    } else if (m->entries) {
+        const uint16_t *counts = (const uint16_t *)m->counts + start;
+        for (int x = from; x < to; x++) {
+            int count = counts[x] < m->entries ? counts[x] : m->entries - 1;
+            out[x - from] = (m->linear[count] - (black[x] + of_row)) * scale[x];
+        }
+    } else {
+        const uint16_t *counts = (const uint16_t *)m->counts + start;
+        for (int x = from; x < to; x++) out[x - from] = ((float)(int32_t)counts[x] - (black[x] + of_row)) * scale[x];
+    }
+    shade(m, y, from, to, out);
+}
+
+/* Row y of the white-balanced mosaic at columns x .. x + n, some of which may lie beyond the frame. */
+static void load(const struct mosaic *m, int y, int x, int n, float *out) {
+    y = reflected(y, m->height);
+    int from = x < 0 ? 0 : x, to = x + n > m->width ? m->width : x + n;
+    if (from < to) level(m, y, from, to, out + (from - x));
+    for (int i = x; i < x + n; i++) {
+        if (i == from && from < to) i = to;
+        if (i >= x + n) break;
+        int inside = reflected(i, m->width);
+        level(m, y, inside, inside + 1, out + (i - x));
+    }
+}
+
+/* What saturation is after the gain maps: their factor at the samples of each colour, averaged over 3 x 3 sites. */
+static void limits(const struct mosaic *m, const float *gains, int y, int x, int n, float (*limit)[STRIDE]) {
+    float total[3][STRIDE] = {{0}}, count[3][STRIDE] = {{0}}, line[STRIDE];
+    for (int row = y - 1; row <= y + 1; row++) {
+        if (row < 0 || row >= m->height) continue;
+        int from = x > 0 ? x - 1 : 0, to = x + n < m->width ? x + n + 1 : m->width;
+        for (int i = from; i < to; i++) line[i - from] = 1;
+        shade(m, row, from, to, line);
+        for (int i = from; i < to; i++) {
+            int red_row = ((row + m->down) & 1) == 0, red_col = ((i + m->right) & 1) == 0;
+            int channel = red_row != red_col ? 1 : red_row ? 0 : 2, at = i - x + 1; /* 0 is a column before the tile */
+            total[channel][at] += line[i - from];
+            count[channel][at] += 1;
+        }
+    }
+    for (int c = 0; c < 3; c++)
+        for (int i = 0; i < n; i++)
+            limit[c][i] = gains[c] * (total[c][i] + total[c][i + 1] + total[c][i + 2]) /
+                          (count[c][i] + count[c][i + 1] + count[c][i + 2]);
+}
+
+/* ------------------------------------------------------------------ demosaics: rows of a tile in, rows of RGB out */
+
+struct tile {
+    const struct mosaic *m;
+    const struct colour *k;
+    const struct picture *p;
+    int x, n;   /* the first column (without margin), and how many */
+    float root; /* of the toe */
+    float limit[3][STRIDE], rgb[3][STRIDE];
+    float green[2][STRIDE]; /* 1 at green sites, for red and for blue rows */
+    float *lines;           /* what the method keeps, STRIDE numbers each, column x - MARGIN at GUARD */
+};
+
+/* Line `row` of ring `ring`; rings hold 16 lines. */
+#define LINE(ring, row) (t->lines + ((ring) * 16 + ((row) & 15)) * STRIDE + GUARD)
+
+enum { LINEAR, CURVED, DIFF_H, DIFF_V, GRAD_H, GRAD_V, UP, LEFT, VERTICAL, HORIZONTAL, TO_UP, TO_DOWN, TO_LEFT,
+       TO_RIGHT, DIFFERENCE, BETTER, LESS_RED, LESS_BLUE, RINGS };
+
+static void read_row(struct tile *t, int row) {
+    float *restrict linear = LINE(LINEAR, row), *restrict curved = LINE(CURVED, row);
+    int n = t->n + 2 * MARGIN;
+    load(t->m, row, t->x - MARGIN, n, linear);
+    float toe = t->m->toe, root = t->root;
+    for (int i = 0; i < n; i++) curved[i] = to_curve(linear[i], toe, root);
+}
+
+static void finish_row(struct tile *t, int row) {
+    if (t->k->highlights == RECONSTRUCT && t->m->map_count)
+        limits(t->m, t->k->gains, row, t->x, t->n, t->limit);
+    int n = t->m->width - t->x < t->n ? t->m->width - t->x : t->n;
+    finish(t->k, t->p, (t->m->height + GRID - 1) / GRID, row, t->x, n, t->rgb[0], t->rgb[1], t->rgb[2],
+           (const float (*)[STRIDE])t->limit);
+}
+
+/* The means of the nearest, and isp/stages/demosaic/malvar2004.py. At a site that measures red or blue (`own`): green and
+the other one; at green: the colour of its own row and the other one. */
+static void interpolate(struct tile *t, int row) {
+    const float *restrict x = LINE(CURVED, row) + MARGIN, *restrict linear = LINE(LINEAR, row) + MARGIN;
+    const float *restrict a1 = LINE(CURVED, row - 1) + MARGIN, *restrict b1 = LINE(CURVED, row + 1) + MARGIN;
+    const float *restrict a2 = LINE(CURVED, row - 2) + MARGIN, *restrict b2 = LINE(CURVED, row + 2) + MARGIN;
+    int blue_row = (row + t->m->down) & 1;
+    const float *restrict green = t->green[blue_row] + GUARD + MARGIN;
+    float *restrict own = t->rgb[blue_row ? 2 : 0], *restrict middle = t->rgb[1], *restrict other = t->rgb[blue_row ? 0 : 2];
+    float root = t->root;
+    if (t->m->method == BILINEAR) {
+        for (int i = 0; i < t->n; i++) {
+            float beside = x[i - 1] + x[i + 1], above = a1[i] + b1[i];
+            float corners = a1[i - 1] + a1[i + 1] + b1[i - 1] + b1[i + 1];
+            float first = green[i] > 0 ? 0.5f * beside : 0.25f * (beside + above);
+            float second = green[i] > 0 ? 0.5f * above : 0.25f * corners;
+            first = from_curve(first, root), second = from_curve(second, root);
+            own[i] = green[i] > 0 ? first : linear[i];
+            middle[i] = green[i] > 0 ? linear[i] : first;
+            other[i] = second;
+        }
+        return;
+    }
+    for (int i = 0; i < t->n; i++) {
+        float beside = x[i - 1] + x[i + 1], above = a1[i] + b1[i];
+        float beside2 = x[i - 2] + x[i + 2], above2 = a2[i] + b2[i];
+        float corners = a1[i - 1] + a1[i + 1] + b1[i - 1] + b1[i + 1];
+        float from_green = 0.625f * x[i] - 0.125f * corners; /* what the two estimates at green share */
+        float row_colour = from_green + 0.5f * beside - 0.125f * beside2 + 0.0625f * above2;
+        float column_colour = from_green + 0.5f * above - 0.125f * above2 + 0.0625f * beside2;
+        float at_green = 0.5f * x[i] + 0.25f * (beside + above) - 0.125f * (beside2 + above2);
+        float opposite = 0.75f * x[i] + 0.25f * corners - 0.1875f * (beside2 + above2);
+        float first = from_curve(green[i] > 0 ? row_colour : at_green, root);
+        float second = from_curve(green[i] > 0 ? column_colour : opposite, root);
+        own[i] = green[i] > 0 ? first : linear[i];
+        middle[i] = green[i] > 0 ? linear[i] : first;
+        other[i] = second;
+    }
+}
+
+/* isp/stages/demosaic/msg.py, one step for each plane that it names; how far each lags behind the row just read is what
+it looks down. */
+static void differences_and_gradients(struct tile *t, int row) {
+    const float *restrict x[9];
+    for (int i = 0; i < 9; i++) x[i] = LINE(CURVED, row + i - 4);
+    float *restrict diff_h = LINE(DIFF_H, row), *restrict diff_v = LINE(DIFF_V, row);
+    float *restrict grad_h = LINE(GRAD_H, row), *restrict grad_v = LINE(GRAD_V, row), raw[STRIDE];
+    const float *restrict green = t->green[(row + t->m->down) & 1] + GUARD;
+    const float *restrict c = x[4];
+    int n = t->n + 2 * MARGIN;
+    for (int i = 0; i < n; i++) {
+        float sign = 1 - 2 * green[i];
+        diff_h[i] = (0.5f * (c[i - 1] + c[i + 1]) - 0.5f * c[i] - 0.25f * (c[i - 2] + c[i + 2])) * sign;
+        diff_v[i] = (0.5f * (x[3][i] + x[5][i]) - 0.5f * c[i] - 0.25f * (x[2][i] + x[6][i])) * sign;
+        grad_h[i] = fabsf(0.5f * (c[i + 1] - c[i - 1]) - 0.25f * (c[i + 2] - c[i - 2]) + 0.125f * (c[i + 3] - c[i - 3]) -
+                          0.0625f * (c[i + 4] - c[i - 4]));
+        raw[i + 1] = fabsf(0.5f * (x[5][i] - x[3][i]) - 0.25f * (x[6][i] - x[2][i]) + 0.125f * (x[7][i] - x[1][i]) -
+                           0.0625f * (x[8][i] - x[0][i]));
+    }
+    raw[0] = raw[n + 1] = 0;
+    for (int i = 0; i < n; i++) grad_v[i] = raw[i] + raw[i + 1] + raw[i + 2];
+}
+
+static void sides(struct tile *t, int row) {
+    const float *restrict h0 = LINE(GRAD_H, row - 1), *restrict h1 = LINE(GRAD_H, row), *restrict h2 = LINE(GRAD_H, row + 1);
+    const float *restrict v0 = LINE(GRAD_V, row - 3), *restrict v1 = LINE(GRAD_V, row - 2);
+    const float *restrict v2 = LINE(GRAD_V, row - 1), *restrict v3 = LINE(GRAD_V, row);
+    const float *restrict d0 = LINE(DIFF_V, row - 3), *restrict d1 = LINE(DIFF_V, row - 2);
+    const float *restrict d2 = LINE(DIFF_V, row - 1), *restrict d3 = LINE(DIFF_V, row), *restrict dh = LINE(DIFF_H, row);
+    float *restrict up = LINE(UP, row), *restrict left = LINE(LEFT, row);
+    float *restrict vertical = LINE(VERTICAL, row), *restrict horizontal = LINE(HORIZONTAL, row), grad[STRIDE];
+    const float floor = 0.04f;
+    int n = t->n + 2 * MARGIN;
+    for (int i = 0; i < n; i++) grad[i + 3] = h0[i] + h1[i] + h2[i];
+    grad[0] = grad[1] = grad[2] = 0;
+    for (int i = 0; i < n; i++) {
+        float v = v0[i] + v1[i] + v2[i] + v3[i] + floor, h = grad[i] + grad[i + 1] + grad[i + 2] + grad[i + 3] + floor;
+        up[i] = 1 / (v * v);
+        left[i] = 1 / (h * h);
+        vertical[i] = up[i] * (d0[i] + d1[i] + d2[i] + d3[i]);
+        horizontal[i] = left[i] * (dh[i - 3] + dh[i - 2] + dh[i - 1] + dh[i]);
+    }
+}
+
+static void first_difference(struct tile *t, int row) {
+    const float *restrict up = LINE(UP, row), *restrict down = LINE(UP, row + 3), *restrict left = LINE(LEFT, row);
+    const float *restrict above = LINE(VERTICAL, row), *restrict below = LINE(VERTICAL, row + 3);
+    const float *restrict beside = LINE(HORIZONTAL, row);
+    float *restrict to_up = LINE(TO_UP, row), *restrict to_down = LINE(TO_DOWN, row);
+    float *restrict to_left = LINE(TO_LEFT, row), *restrict to_right = LINE(TO_RIGHT, row);
+    float *restrict difference = LINE(DIFFERENCE, row);
+    int n = t->n + 2 * MARGIN;
+    for (int i = 0; i < n; i++) {
+        float scale = 1 / (up[i] + down[i] + left[i] + left[i + 3]);
+        to_up[i] = up[i] * scale;
+        to_down[i] = down[i] * scale;
+        to_left[i] = left[i] * scale;
+        to_right[i] = left[i + 3] * scale;
+        difference[i] = (above[i] + below[i] + beside[i] + beside[i + 3]) * scale * 0.25f;
+    }
+}
+
+static void better_difference(struct tile *t, int row) {
+    const float *restrict d = LINE(DIFFERENCE, row), *restrict above = LINE(DIFFERENCE, row - 2);
+    const float *restrict below = LINE(DIFFERENCE, row + 2), *restrict green = t->green[(row + t->m->down) & 1] + GUARD;
+    const float *restrict to_up = LINE(TO_UP, row), *restrict to_down = LINE(TO_DOWN, row);
+    const float *restrict to_left = LINE(TO_LEFT, row), *restrict to_right = LINE(TO_RIGHT, row);
+    float *restrict better = LINE(BETTER, row);
+    const float update = 0.7f;
+    int n = t->n + 2 * MARGIN;
+    for (int i = 0; i < n; i++) {
+        float around = to_up[i] * above[i] + to_down[i] * below[i] + to_left[i] * d[i - 2] + to_right[i] * d[i + 2];
+        better[i] = (d[i] + update * (around - d[i])) * (1 - green[i]);
+    }
+}
+
+static void corners(struct tile *t, int row) {
+    const float *restrict d = LINE(BETTER, row), *restrict a1 = LINE(BETTER, row - 1), *restrict b1 = LINE(BETTER, row + 1);
+    const float *restrict a3 = LINE(BETTER, row - 3), *restrict b3 = LINE(BETTER, row + 3);
+    int blue_row = (row + t->m->down) & 1;
+    float *restrict own = LINE(blue_row ? LESS_BLUE : LESS_RED, row);
+    float *restrict other = LINE(blue_row ? LESS_RED : LESS_BLUE, row);
+    int n = t->n + 2 * MARGIN;
+    for (int i = 0; i < n; i++) {
+        float near = a1[i - 1] + a1[i + 1] + b1[i - 1] + b1[i + 1];
+        float beyond = a1[i - 3] + a1[i + 3] + b1[i - 3] + b1[i + 3] + a3[i - 1] + a3[i + 1] + b3[i - 1] + b3[i + 1];
+        own[i] = d[i];
+        other[i] = (10 * near - beyond) * (1.0f / 32);
+    }
+}
+
+static void join(struct tile *t, int row) {
+    const float *restrict linear = LINE(LINEAR, row) + MARGIN, *restrict x = LINE(CURVED, row) + MARGIN;
+    const float *restrict d = LINE(BETTER, row) + MARGIN;
+    const float *restrict red = LINE(LESS_RED, row) + MARGIN, *restrict red_above = LINE(LESS_RED, row - 1) + MARGIN;
+    const float *restrict red_below = LINE(LESS_RED, row + 1) + MARGIN, *restrict blue = LINE(LESS_BLUE, row) + MARGIN;
+    const float *restrict blue_above = LINE(LESS_BLUE, row - 1) + MARGIN;
+    const float *restrict blue_below = LINE(LESS_BLUE, row + 1) + MARGIN;
+    const float *restrict up = LINE(TO_UP, row) + MARGIN, *restrict down = LINE(TO_DOWN, row) + MARGIN;
+    const float *restrict left = LINE(TO_LEFT, row) + MARGIN, *restrict right = LINE(TO_RIGHT, row) + MARGIN;
+    int blue_row = (row + t->m->down) & 1;
+    const float *restrict green = t->green[blue_row] + GUARD + MARGIN;
+    float *restrict r = t->rgb[0], *restrict g = t->rgb[1], *restrict b = t->rgb[2], *own = t->rgb[blue_row ? 2 : 0];
+    float root = t->root;
+    for (int i = 0; i < t->n; i++) {
+        float less_red = up[i] * red_above[i] + down[i] * red_below[i] + left[i] * red[i - 1] + right[i] * red[i + 1];
+        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i] + left[i] * blue[i - 1] + right[i] * blue[i + 1];
+        less_red = green[i] > 0 ? less_red : red[i];
+        less_blue = green[i] > 0 ? less_blue : blue[i];
+        float middle = x[i] + d[i], measured = from_curve(middle, root);
+        g[i] = green[i] > 0 ? linear[i] : measured;
+        r[i] = from_curve(middle - less_red, root);
+        b[i] = from_curve(middle - less_blue, root);
+    }
+    for (int i = 0; i < t->n; i++) own[i] = green[i] > 0 ? own[i] : linear[i];
+}
+
+/* Rows top .. bottom of the columns x .. x + n of the active area (both counted in multiples of 4 from its corner, but
+for the ends of the frame), from counts to codes. Returns 0, or 1 for want of memory. */
+static int render_tile(const struct mosaic *m, const struct colour *k, const struct picture *p, int top, int bottom, int x,
+                       int n) {
+    struct tile *t = calloc(1, sizeof *t);
+    int rings = m->method == MSG ? RINGS : CURVED + 1;
+    float *lines = calloc((size_t)rings * 16 * STRIDE, sizeof(float));
+    if (!t || !lines) {
+        free(t), free(lines);
+        return 1;
+    }
+    t->m = m, t->k = k, t->p = p, t->x = x, t->lines = lines;
+    t->n = (n + 15) / 16 * 16; /* whole vectors; what is too much lies beyond the frame */
+    t->root = cbrtf(m->toe);
+    for (int c = 0; c < 3; c++)
+        for (int i = 0; i < STRIDE; i++) t->limit[c][i] = k->gains[c];
+    for (int i = 0; i < STRIDE; i++) /* GUARD, MARGIN and x are even */
+        for (int blue_row = 0; blue_row < 2; blue_row++) t->green[blue_row][i] = ((i + m->right) & 1) != blue_row;
+    if (m->method == MSG) {
+        for (int row = top - 14; row < bottom + 14; row++) {
+            read_row(t, row);
+            differences_and_gradients(t, row - 4);
+            sides(t, row - 5);
+            first_difference(t, row - 8);
+            better_difference(t, row - 10);
+            corners(t, row - 13);
+            if (row - 14 >= top) {
+                join(t, row - 14);
+                finish_row(t, row - 14);
+            }
+        }
+    } else {
+        for (int row = top - 2; row < bottom + 2; row++) {
+            read_row(t, row);
+            if (row - 2 >= top) {
+                interpolate(t, row - 2);
+                finish_row(t, row - 2);
+            }
+        }
+    }
+    free(t), free(lines);
+    return 0;
+}
+
+int isp_render(const struct mosaic *m, const struct colour *k, const struct picture *p, int32_t top, int32_t bottom,
+               int32_t left, int32_t right) {
+    int failed = 0;
+    for (int x = left; x < right && !failed; x += TILE)
+        failed = render_tile(m, k, p, top, bottom, x, right - x < TILE ? right - x : TILE);
+    return failed;
+}
+
+/* The same from white-balanced camera RGB: three planes of the active area. m: its size, phase and gain maps. */
+int isp_display(const float *planes, const struct mosaic *m, const struct colour *k, const struct picture *p, int32_t top,
+                int32_t bottom, int32_t left, int32_t right) {
+    struct tile *t = calloc(1, sizeof *t);
+    if (!t) return 1;
+    int64_t plane = (int64_t)m->height * m->width;
+    t->m = m, t->k = k, t->p = p;
+    for (int c = 0; c < 3; c++)
+        for (int i = 0; i < STRIDE; i++) t->limit[c][i] = k->gains[c];
+    for (t->x = left; t->x < right; t->x += TILE) {
+        t->n = right - t->x < TILE ? right - t->x : TILE;
+        for (int y = top; y < bottom; y++) {
+            for (int c = 0; c < 3; c++)
+                memcpy(t->rgb[c], planes + c * plane + (int64_t)y * m->width + t->x, t->n * sizeof(float));
+            finish_row(t, y);
+        }
+    }
+    free(t);
+    return 0;
+}
+
+#include "network.c"

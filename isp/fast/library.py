@@ -1,0 +1,120 @@
+"""The compiled kernel: built by the system's C compiler when it is first asked for, kept in the cache folder.
+
+A file there belongs to one source, one set of flags, one compiler and one kind of processor. It is written beside its
+place and renamed, so that it is whole or absent; and a folder that others may write to is refused, for what lies there
+would run as us.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+from isp.cache import cache_folder
+
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.c", "pairs.c"))
+# Without errno and traps loops with roots and comparisons turn into vectors; infinities and NaN keep their meaning.
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+WIDEST = ("-mprefer-vector-width=512",)  # of x86: compilers otherwise stop at half of what AVX-512 offers
+MOST_SECONDS = 120  # of compiling, which takes some three
+
+
+class UnavailableError(Exception):
+    """Why there is no kernel, in one line."""
+
+
+@cache
+def library() -> ctypes.CDLL | UnavailableError:
+    """The kernel, or why there is none: compiled at the first call on this machine, loaded at the first in a process.
+    Threads may run its functions at once."""
+    try:
+        return _load(_built())
+    except UnavailableError as reason:
+        return reason
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
+    for function in (loaded.isp_render, loaded.isp_display, loaded.isp_surroundings):
+        function.restype = ctypes.c_int
+    return loaded
+
+
+def _built() -> Path:
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    program = shutil.which(compiler[0]) if compiler else None
+    if program is None:
+        raise UnavailableError(f"no C compiler: {compiler[0] if compiler else 'cc'} is not on the path")
+    flags = [*compiler[1:], *FLAGS, *(WIDEST if platform.machine() in ("x86_64", "AMD64") else ())]
+    path = cache_folder() / f"kernel-{_key(Path(program), flags)}.so"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_shared(path.parent)
+        if not path.is_file():
+            _compile([program, *flags], path)
+        _refuse_shared(path)
+    except OSError as error:
+        raise UnavailableError(f"{path}: {error.strerror or error}") from error
+    return path
+
+
+def _compile(command: list[str], path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kernel-") as folder:
+        made = Path(folder, path.name)
+        try:
+            done = subprocess.run(
+                [*command, "-o", str(made), *map(str, SOURCES), "-lm"],
+                capture_output=True,
+                text=True,
+                timeout=MOST_SECONDS,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise UnavailableError(
+                f"{command[0]} took more than {MOST_SECONDS} s to compile {SOURCES[0].parent}"
+            ) from error
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise UnavailableError(f"{command[0]} cannot compile {SOURCES[0].parent}: {lines[0]}")
+        made.replace(path)
+
+
+def _key(program: Path, flags: list[str]) -> str:
+    """Of all that the compiled code depends on. The compiler's size and date stand for its version, which only a
+    process of its own would tell."""
+    real = program.resolve()
+    state = real.stat()
+    digest = sha256(b"".join(source.read_bytes() for source in sorted(SOURCES[0].parent.glob("*.c"))))
+    digest.update(f"{flags} {real} {state.st_size} {state.st_mtime_ns} {platform.machine()} {_processor()}".encode())
+    return digest.hexdigest()[:24]
+
+
+def _processor() -> str:
+    """What the processor can do, as Linux lists it (once per core; the first will do); its name elsewhere."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return platform.processor()
+
+
+def _refuse_shared(path: Path) -> None:
+    """Raise UnavailableError for what another user owns or may write to."""
+    if not hasattr(os, "getuid"):
+        return
+    state = path.stat()
+    if state.st_uid != os.getuid() or state.st_mode & 0o022:
+        raise UnavailableError(
+            f"{path} belongs to others or may be written by them; try chmod go-w, or another ISP_CACHE"
+        )

@@ -1,0 +1,238 @@
+/* What stands around a network: its inputs from counts, tile by tile, and its picture from its output.
+
+Included by kernel.c, whose rows of levels, curve and msg these are. What is computed is isp.nets.model.Model on the canvas
+of isp.nets.inference, and then isp.stages.network.demosaic_saturated; tests/fast/test_network.py holds them together. */
+
+struct canvas {
+    int32_t top, left, height, width; /* in the frame's pixels: its corner, which is red and may lie beyond, and size */
+    float shot[4], read[4], gain[4];  /* of the sites of the frame's 2x2 block in reading order; variance shot x + read
+                                         before the gain, times the square of the strength */
+};
+
+/* A part of the canvas: packed samples from its corner. */
+struct part { int32_t top, left, height, width; };
+
+static struct tile *new_tile(const struct mosaic *m, int x, int n) {
+    struct tile *t = calloc(1, sizeof *t);
+    float *lines = calloc((size_t)RINGS * 16 * STRIDE, sizeof(float));
+    if (!t || !lines) {
+        free(t), free(lines);
+        return NULL;
+    }
+    t->m = m, t->x = x, t->lines = lines;
+    t->n = (n + 15) / 16 * 16;
+    t->root = cbrtf(m->toe);
+    for (int i = 0; i < STRIDE; i++)
+        for (int blue_row = 0; blue_row < 2; blue_row++) t->green[blue_row][i] = ((i + m->right) & 1) != blue_row;
+    return t;
+}
+
+static void free_tile(struct tile *t) { free(t->lines), free(t); }
+
+/* What the sensor's white has become in row y at columns x .. x + n: the gain of each site, and its shading. */
+static void whites(const struct mosaic *m, const struct canvas *c, int y, int x, int n, float *restrict out) {
+    y = reflected(y, m->height);
+    for (int i = 0; i < n; i++) out[i] = c->gain[(y & 1) * 2 + ((x + i) & 1)];
+    if (!m->map_count) return;
+    for (int i = 0; i < n; i++) {
+        int inside = reflected(x + i, m->width);
+        shade(m, y, inside, inside + 1, out + i);
+    }
+}
+
+/* read_row on the canvas, which is continued by reflection about its own border. Columns whose reflection is not at hand
+lie beyond what any kept value looks at. */
+static void read_canvas(struct tile *t, const struct canvas *c, int row) {
+    float *restrict linear = LINE(LINEAR, row), *restrict curved = LINE(CURVED, row);
+    int first = t->x - MARGIN, n = t->n + 2 * MARGIN;
+    int from = first > c->left ? first : c->left, end = c->left + c->width;
+    int to = first + n < end ? first + n : end;
+    load(t->m, c->top + reflected(row - c->top, c->height), from, to - from, linear + (from - first));
+    for (int i = 0; i < n; i++) {
+        if (first + i == from) i = to - first;
+        if (i >= n) break;
+        int inside = c->left + reflected(first + i - c->left, c->width) - first;
+        linear[i] = inside >= 0 && inside < n ? linear[inside] : 0;
+    }
+    if (t->m->toe > 0)
+        for (int i = 0; i < n; i++) curved[i] = to_curve(linear[i], t->m->toe, t->root);
+    else
+        memcpy(curved, linear, n * sizeof(float));
+}
+
+INLINE float signal(float x, float toe, float root) { return toe > 0 ? to_curve(x, toe, root) : x; }
+
+/* The standard deviation of the noise of row `row` on the signal: half the step from one below to one above. */
+static void deviations(struct tile *t, const struct canvas *c, int row, float *restrict out) {
+    const float *restrict x = LINE(LINEAR, row) + MARGIN;
+    float white[STRIDE], toe = t->m->toe, root = t->root;
+    int y = reflected(row, t->m->height), n = t->n;
+    whites(t->m, c, row, t->x, n, white);
+    const float *shot = c->shot + (y & 1) * 2, *read = c->read + (y & 1) * 2;
+    for (int i = 0; i < n; i++) { /* t->x is even */
+        float variance = (shot[i & 1] * most(x[i], 0) + read[i & 1] * white[i]) * white[i];
+        float deviation = sqrtf(variance);
+        out[i] = 0.5f * (signal(x[i] + deviation, toe, root) - signal(x[i] - deviation, toe, root));
+    }
+}
+
+/* A row of a part to two planes of packed samples, those of even columns and those of odd ones. */
+static void unpack(const float *restrict x, int n, float *restrict even, float *restrict odd) {
+    for (int i = 0; i < n; i++) even[i] = x[2 * i], odd[i] = x[2 * i + 1];
+}
+
+/* join, on the signal. */
+static void join_curved(struct tile *t, int row) {
+    const float *restrict x = LINE(CURVED, row) + MARGIN, *restrict d = LINE(BETTER, row) + MARGIN;
+    const float *restrict red = LINE(LESS_RED, row) + MARGIN, *restrict red_above = LINE(LESS_RED, row - 1) + MARGIN;
+    const float *restrict red_below = LINE(LESS_RED, row + 1) + MARGIN, *restrict blue = LINE(LESS_BLUE, row) + MARGIN;
+    const float *restrict blue_above = LINE(LESS_BLUE, row - 1) + MARGIN;
+    const float *restrict blue_below = LINE(LESS_BLUE, row + 1) + MARGIN;
+    const float *restrict up = LINE(TO_UP, row) + MARGIN, *restrict down = LINE(TO_DOWN, row) + MARGIN;
+    const float *restrict left = LINE(TO_LEFT, row) + MARGIN, *restrict right = LINE(TO_RIGHT, row) + MARGIN;
+    const float *restrict green = t->green[(row + t->m->down) & 1] + GUARD + MARGIN;
+    float *restrict r = t->rgb[0], *restrict g = t->rgb[1], *restrict b = t->rgb[2];
+    for (int i = 0; i < t->n; i++) {
+        float less_red = up[i] * red_above[i] + down[i] * red_below[i] + left[i] * red[i - 1] + right[i] * red[i + 1];
+        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i] + left[i] * blue[i - 1] + right[i] * blue[i + 1];
+        g[i] = x[i] + d[i];
+        r[i] = g[i] - (green[i] > 0 ? less_red : red[i]);
+        b[i] = g[i] - (green[i] > 0 ? less_blue : blue[i]);
+    }
+}
+
+/* The rows of msg behind the row just read; what is then ready to be joined is 14 rows behind. */
+static void follow(struct tile *t, int row) {
+    differences_and_gradients(t, row - 4);
+    sides(t, row - 5);
+    first_difference(t, row - 8);
+    better_difference(t, row - 10);
+    corners(t, row - 13);
+}
+
+/* A part's planes of packed samples on the signal: packed 4 h w, deviation of its noise 4 h w, and the picture of msg
+12 h w, as torch.pixel_unshuffle has it; any may be NULL. m->toe: of the curve, 0 for linear light.
+Returns 0, or 1 for want of memory. */
+int isp_inputs(const struct mosaic *m, const struct canvas *c, const struct part *p, float *packed, float *sigma,
+               float *base) {
+    int top = c->top + 2 * p->top, left = c->left + 2 * p->left, halo = base ? 14 : 0;
+    int odd = left & 1; /* tiles begin at even columns */
+    int64_t plane = (int64_t)p->height * p->width;
+    for (int at = 0; at < p->width; at += TILE / 2 - 16) {
+        int n = p->width - at < TILE / 2 - 16 ? p->width - at : TILE / 2 - 16;
+        struct tile *t = new_tile(m, left - odd + 2 * at, 2 * n + odd);
+        if (!t) return 1;
+        for (int row = top - halo; row < top + 2 * p->height + halo; row++) {
+            read_canvas(t, c, row);
+            int here = row - top;
+            if (here >= 0 && here < 2 * p->height) {
+                int64_t start = (here & 1) * 2 * plane + (int64_t)(here / 2) * p->width + at;
+                if (packed) unpack(LINE(CURVED, row) + MARGIN + odd, n, packed + start, packed + start + plane);
+                if (sigma) {
+                    float line[STRIDE];
+                    deviations(t, c, row, line);
+                    unpack(line + odd, n, sigma + start, sigma + start + plane);
+                }
+            }
+            if (!base) continue;
+            follow(t, row);
+            here -= 14;
+            if (here < 0) continue;
+            join_curved(t, row - 14);
+            int64_t start = (here & 1) * 2 * plane + (int64_t)(here / 2) * p->width + at;
+            for (int channel = 0; channel < 3; channel++) {
+                float *to = base + channel * 4 * plane + start;
+                unpack(t->rgb[channel] + odd, n, to, to + plane);
+            }
+        }
+        free_tile(t);
+    }
+    return 0;
+}
+
+/* The frame's pixels top .. bottom, left .. right of rgb, 3 H W, linear, from a network's output on a part that holds
+them: y 3 2h 2w, on the signal, to which base, 12 h w, is added where it is not NULL. */
+void isp_developed(const struct mosaic *m, const struct canvas *c, const struct part *p, const float *y, const float *base,
+                   float *rgb, int32_t top, int32_t bottom, int32_t left, int32_t right) {
+    int64_t plane = (int64_t)p->height * p->width;
+    float root = cbrtf(m->toe);
+    int across = left - c->left - 2 * p->left;
+    for (int channel = 0; channel < 3; channel++)
+        for (int row = top; row < bottom; row++) {
+            int here = row - c->top - 2 * p->top;
+            const float *restrict from = y + (channel * 2 * p->height + here) * 2 * (int64_t)p->width;
+            float *restrict to = rgb + ((int64_t)channel * m->height + row) * m->width + left;
+            int n = right - left;
+            if (base) {
+                const float *restrict even = base + (channel * 4 + (here & 1) * 2) * plane + (int64_t)(here / 2) * p->width;
+                const float *restrict odd = even + plane;
+                for (int i = 0; i < n; i++) {
+                    int at = across + i;
+                    to[i] = from[at] + (at & 1 ? odd : even)[at / 2];
+                }
+            } else {
+                memcpy(to, from + across, n * sizeof(float));
+            }
+            if (m->toe > 0)
+                for (int i = 0; i < n; i++) to[i] = from_curve(to[i], root);
+        }
+}
+
+/* How far each sample of row y is clipped, 0 to 1, at columns x - 1 .. x + n; 0 beyond the frame. Returns whether any is. */
+static int clips(struct tile *t, const struct canvas *c, int y, int n, float *restrict out) {
+    const float *restrict x = LINE(LINEAR, y) + MARGIN - 1;
+    float white[STRIDE];
+    int any = 0;
+    if (y < 0 || y >= t->m->height) {
+        memset(out, 0, (n + 2) * sizeof(float));
+        return 0;
+    }
+    whites(t->m, c, y, t->x - 1, n + 2, white);
+    for (int i = 0; i < n + 2; i++) {
+        int inside = t->x - 1 + i >= 0 && t->x - 1 + i < t->m->width;
+        out[i] = inside ? clipping(x[i] / white[i]) : 0;
+        any |= out[i] > 0;
+    }
+    return any;
+}
+
+/* rgb, 3 H W, with the rows top .. bottom that hold saturated samples demosaicked as ever, by msg at m->toe.
+Returns 0, or 1 for want of memory. */
+int isp_saturated(const struct mosaic *m, const struct canvas *c, float *rgb, int32_t top, int32_t bottom) {
+    float clip[3][STRIDE];
+    for (int x = 0; x < m->width; x += TILE) {
+        int n = m->width - x < TILE ? m->width - x : TILE, first = bottom, last = top - 1;
+        struct tile *t = new_tile(m, x, n);
+        if (!t) return 1;
+        for (int row = top - 1; row <= bottom; row++) { /* clipped samples reach a row further */
+            load(m, row, x - 2, n + 4, LINE(LINEAR, row) + MARGIN - 2);
+            if (!clips(t, c, row, n, clip[0])) continue;
+            if (row - 1 < first) first = row - 1 < top ? top : row - 1;
+            if (row + 1 > last) last = row + 1 < bottom ? row + 1 : bottom - 1;
+        }
+        for (int row = first - 14; first <= last && row <= last + 14; row++) {
+            read_row(t, row);
+            follow(t, row);
+            int y = row - 14, any = 0;
+            if (y < first) continue;
+            for (int i = 0; i < 3; i++) any |= clips(t, c, y - 1 + i, n, clip[i]);
+            if (!any) continue;
+            join(t, y);
+            for (int channel = 0; channel < 3; channel++) {
+                float *restrict to = rgb + ((int64_t)channel * m->height + y) * m->width + x;
+                for (int i = 0; i < n; i++) {
+                    float share = 0;
+                    for (int row_ = 0; row_ < 3; row_++)
+                        for (int at = i; at < i + 3; at++) {
+                            int red_row = ((y - 1 + row_ + m->down) & 1) == 0, red_col = ((x - 1 + at + m->right) & 1) == 0;
+                            int own = red_row != red_col ? 1 : red_row ? 0 : 2;
+                            if (own == channel) share = most(share, clip[row_][at]);
+                        }
+                    to[i] += share * (t->rgb[channel][i] - to[i]);
+                }
+            }
+        }
+        free_tile(t);
+    }
+    return 0;
+}

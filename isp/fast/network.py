@@ -1,0 +1,212 @@
+"""The render with a network, without PyTorch: the compiled kernel makes its inputs, tile by tile, OpenVINO or onnxruntime
+runs it, and the kernel takes its output to the picture.
+
+It gives what isp.pipeline gives with the same export. `obstacle` tells for which files, options and models there is no
+such way; those go through isp.pipeline.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise, product
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import isp.fast as classical
+from isp.fast.engine import Network, open_network
+from isp.fast.exports import Export
+from isp.fast.structures import Mosaic
+from isp.noise.dng import from_dng_noise_profile
+from isp.options import RenderOptions
+from isp.parameters import RenderParameters, resolve
+from isp.raw.image import RawImage
+from isp.raw.metadata import RawMetadata
+
+MARGIN = 16  # packed samples of reflected frame around the frame, as isp.nets.inference
+MEMORY = 0.5e9  # bytes that all tiles together may take in the network
+PLANES = {"packed": 4, "sigma": 4, "base": 12}  # of the inputs of a raw network
+ROWS = 256  # of a piece of work on the whole frame
+WITHOUT_MODEL: dict[str, Any] = {"model": None, "strength": 1.0, "runtime": "auto", "precision": "auto"}
+
+
+class Canvas(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("top", "left", "height", "width")),
+        *((name, ctypes.c_float * 4) for name in ("shot", "read", "gain")),
+    ]
+
+
+class Part(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int32) for name in ("top", "left", "height", "width")]
+
+
+def develop(
+    raw: RawImage, options: RenderOptions, bits: int = 8, threads: int | None = None
+) -> tuple[np.ndarray, RenderParameters]:
+    """The picture of a raw frame as codes, H W 3, and the parameters that it was rendered with.
+
+    isp.render followed by isp.save's rounding. threads: None for one per processor.
+    """
+    threads = threads or classical.processors()
+    p = resolve(raw.meta, options)
+    rgb = camera_rgb(raw, p, threads)
+    return classical.display(rgb, raw.meta, p, bits, threads), p
+
+
+def obstacle(raw: RawImage, options: RenderOptions, bits: int = 8) -> str | None:
+    """Why there is no fast render of this frame with this model, in a few words; None where there is one."""
+    from isp.fast.models import choose
+
+    assert options.model is not None
+    choice = choose(options.model, options.runtime, options.precision)
+    if choice.path is None:
+        return f"no export of model {options.model}" if choice.runtime != "torch" else "runtime torch"
+    export = choice.export()
+    c = export.config
+    if export.kind != "raw" or export.reach is None:
+        return f"network {c['network']}, which takes RGB or sees the whole frame"
+    if c["base"] not in (None, "msg"):
+        return f"base {c['base']}"
+    if "sigma" in c["inputs"] and not knows_noise(raw.meta):
+        return "noise that must be estimated from the frame"
+    if (reason := classical.obstacle(raw, replace(options, **WITHOUT_MODEL), bits)) is not None:
+        return reason
+    return None
+
+
+def knows_noise(meta: RawMetadata) -> bool:
+    """Whether the noise follows from the file and the shipped profiles."""
+    from isp.noise.frame import frame_noise
+
+    return frame_noise(meta, None)[0] is not None
+
+
+def camera_rgb(raw: RawImage, p: RenderParameters, threads: int) -> np.ndarray:
+    """White-balanced camera RGB, linear, float32 3 H W of the active area, by the model of the parameters."""
+    from isp.fast.models import choose
+
+    assert p.model is not None
+    choice = choose(p.model, p.runtime, p.precision)
+    export, meta = choice.export(), raw.meta
+    saturated = classical.counted(raw, p)
+    mosaic = Mosaic.from_buffer_copy(saturated)
+    mosaic.toe = export.config["toe"] or 0
+    height, width = mosaic.height, mosaic.width
+    canvas = canvas_of(meta, p, mosaic, export.multiple, export.minimum)
+    h, w = canvas.height // 2, canvas.width // 2
+    tiles = grid(h, w, export, threads)
+    planes = sum(PLANES[name] for name in export.config["inputs"])
+    first = tiles[0].part
+    networks = SimpleQueue[Network]()
+    for network in open_network(choice.path, p.runtime, threads, threads, (1, planes, first.height, first.width)):
+        networks.put(network)
+    rgb = np.empty((3, height, width), np.float32)
+
+    def tile(tile: Tile) -> None:
+        network = networks.get()
+        try:
+            develop_tile(tile, network, export, mosaic, canvas, rgb)
+        finally:
+            networks.put(network)
+
+    def saturate(top: int) -> None:
+        kernel = classical.kernel()
+        by = ctypes.byref
+        if kernel.isp_saturated(by(saturated), by(canvas), _at(rgb), top, min(top + ROWS, height)):
+            raise MemoryError
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(tile, tiles))
+        list(pool.map(saturate, range(0, height, ROWS)))
+    return rgb
+
+
+def develop_tile(
+    tile: Tile, network: Network, export: Export, mosaic: Mosaic, canvas: Canvas, rgb: np.ndarray
+) -> None:
+    """The pixels of rgb that a tile gives."""
+    kernel, by, config = classical.kernel(), ctypes.byref, export.config
+    size = (tile.part.height, tile.part.width)
+    inputs = np.empty((1, sum(PLANES[name] for name in config["inputs"]), *size), np.float32)
+    planes: dict[str, np.ndarray] = {}
+    at = 0
+    for name in config["inputs"]:
+        planes[name] = inputs[0, at : at + PLANES[name]]
+        at += PLANES[name]
+    if config["residual"] and "base" not in planes:
+        planes["base"] = np.empty((PLANES["base"], *size), np.float32)
+    given = [_at(planes.get(name)) for name in ("packed", "sigma", "base")]
+    if kernel.isp_inputs(by(mosaic), by(canvas), by(tile.part), *given):
+        raise MemoryError
+    y = np.ascontiguousarray(network(inputs))
+    base = _at(planes["base"] if config["residual"] else None)
+    top, bottom = (min(max(canvas.top + 2 * n, 0), mosaic.height) for n in tile.box[:2])
+    left, right = (min(max(canvas.left + 2 * n, 0), mosaic.width) for n in tile.box[2:])
+    kernel.isp_developed(by(mosaic), by(canvas), by(tile.part), _at(y), base, _at(rgb), top, bottom, left, right)
+
+
+class Tile(NamedTuple):
+    part: Part  # what it sees of the canvas
+    box: tuple[int, int, int, int]  # what it gives of the canvas, packed samples: top, bottom, left, right
+
+
+def canvas_of(meta: RawMetadata, p: RenderParameters, mosaic: Mosaic, multiple: int, minimum: int) -> Canvas:
+    """The frame and the reflected margin around it, from a red sample on and of a size that the network takes."""
+    assert meta.cfa is not None
+
+    def side(n: int, first: int) -> tuple[int, int]:
+        before = 2 * MARGIN + first
+        packed = -(-(before + n + 2 * MARGIN) // 2)
+        return -before, 2 * max(-(-packed // multiple), -(-minimum // multiple)) * multiple
+
+    (top, height), (left, width) = side(mosaic.height, mosaic.down), side(mosaic.width, mosaic.right)
+    canvas = Canvas(top, left, height, width)
+    canvas.gain = (ctypes.c_float * 4)(*p.gains[meta.cfa.channels].ravel())
+    if p.noise_profile is not None:
+        for name, values in zip(("shot", "read"), from_dng_noise_profile(p.noise_profile, meta.cfa), strict=True):
+            setattr(canvas, name, (ctypes.c_float * 4)(*(p.strength**2 * values)))
+    return canvas
+
+
+def grid(h: int, w: int, export: Export, threads: int) -> list[Tile]:
+    """Tiles of one size that cover a canvas of h w packed samples with the least work, and fit into MEMORY together.
+
+    They overlap by twice the network's reach, and each gives the frame up to the middle of what it shares.
+    """
+    multiple, reach = export.multiple, export.reach
+    assert reach is not None
+    shared = -(-2 * reach // multiple)
+    units = (h // multiple, w // multiple)
+
+    def side(size: int, count: int) -> int:  # of a tile, in multiples
+        return -(-(size + (count - 1) * shared) // count)
+
+    def cost(counts: tuple[int, int]) -> tuple[bool, float]:
+        rounds = -(-counts[0] * counts[1] // threads)
+        samples = multiple**2 * side(units[0], counts[0]) * side(units[1], counts[1])
+        needed = min(counts[0] * counts[1], threads) * samples * export.sample_bytes
+        return (needed > MEMORY, needed if needed > MEMORY else rounds * samples)
+
+    most = [range(1, max(size // max(shared, 1), 1) + 1) for size in units]  # tiles of twice what they share, at least
+    counts = min(product(*most), key=cost)
+    rows, columns = (_cuts(size, count, side(size, count)) for size, count in zip(units, counts, strict=True))
+    tiles = []
+    for (top, bottom, first, last), (left, right, start, end) in product(rows, columns):
+        part = Part(multiple * top, multiple * left, multiple * (bottom - top), multiple * (right - left))
+        tiles.append(Tile(part, (multiple * first, multiple * last, multiple * start, multiple * end)))
+    return tiles
+
+
+def _cuts(size: int, count: int, side: int) -> list[tuple[int, int, int, int]]:
+    """Tiles along one axis: where each begins and ends, and where the part that it gives begins and ends."""
+    starts = [i * (size - side) // max(count - 1, 1) for i in range(count)]
+    cuts = [0, *((b + a + side) // 2 for a, b in pairwise(starts)), size]
+    return [(start, start + side, *cut) for start, cut in zip(starts, pairwise(cuts), strict=True)]
+
+
+def _at(array: np.ndarray | None) -> ctypes.c_void_p | None:
+    return None if array is None else ctypes.c_void_p(array.ctypes.data)

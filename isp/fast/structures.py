@@ -1,0 +1,240 @@
+"""What kernel.c takes, filled from a file's metadata and a render's parameters: the structures of the same names there.
+
+The arrays that a structure points to are kept beside it, in `keep`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
+from typing import Any
+
+import numpy as np
+
+from isp.parameters import RenderParameters
+from isp.primaries import CURVES, SPACES
+from isp.raw.metadata import RawMetadata
+from isp.raw.opcodes import GainMap
+from isp.toe import toe
+
+METHODS = {"bilinear": 0, "malvar2004": 1, "msg": 2}  # the demosaics that the kernel knows
+HIGHLIGHTS = {"none": 0, "clip": 1, "reconstruct": 2}
+TILE = 512  # columns
+GRID = 4  # pixels between the points of the grid that highlights look at
+BINS = 1024  # of a spline, each of which knows its first piece
+
+
+class _Structure(ctypes.Structure):
+    def __init__(self, *fields: Any, **values: Any) -> None:
+        super().__init__(*fields, **values)
+        self.keep: list[Any] = []
+
+    def point(self, name: str, array: np.ndarray) -> None:
+        """Let a pointer field point to an array, which stays with the structure."""
+        self.keep.append(array)
+        setattr(self, name, array.ctypes.data)
+
+
+class GainMapOf(_Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("gains", "below", "share")),
+        *((name, c_int32) for name in ("top", "bottom", "pitch", "points")),
+    ]
+
+
+class Mosaic(_Structure):
+    _fields_ = [
+        ("counts", c_void_p),
+        ("stride", c_int64),
+        ("floating", c_int32),
+        ("entries", c_int32),
+        *((name, c_void_p) for name in ("linear", "black", "black_of_row", "scale", "maps")),
+        *((name, c_int32) for name in ("black_rows", "map_count", "height", "width", "down", "right", "method")),
+        ("toe", c_float),
+    ]
+
+
+class Table(_Structure):
+    _fields_ = [
+        ("entries", c_void_p),
+        *((name, c_int32) for name in ("hues", "saturations", "values", "srgb")),
+    ]
+
+
+class Spline(_Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("knots", "coefficients", "first")),
+        *((name, c_int32) for name in ("pieces", "bins")),
+        *((name, c_float) for name in ("low", "high", "slope_low", "slope_high")),
+    ]
+
+
+class Colour(_Structure):
+    _fields_ = [
+        ("first", c_float * 9),
+        ("second", c_float * 9),
+        ("gains", c_float * 3),
+        ("exposure", c_float),
+        ("hue_sat_map", POINTER(Table)),
+        ("look", POINTER(Table)),
+        ("tone", POINTER(Spline)),
+        ("around", c_void_p),
+        *((name, c_int32) for name in ("highlights", "two_matrices", "compress", "filmic", "encode", "bits")),
+        *((name, c_float) for name in ("slope", "knee", "scale", "exponent", "offset")),
+    ]
+
+
+class Picture(_Structure):
+    _fields_ = [
+        ("corner", c_void_p),
+        ("row", c_int64),
+        ("column", c_int64),
+        *((name, c_int32) for name in ("top", "left", "bottom", "right")),
+        ("seen", c_void_p),
+        ("near", c_void_p),
+        ("grid_cols", c_int32),
+        ("tiles", c_int32),
+    ]
+
+
+def mosaic_of(meta: RawMetadata, p: RenderParameters) -> Mosaic:
+    """Levels, gains, phase and shading of a Bayer frame; without its counts."""
+    assert meta.cfa is not None
+    top, left, bottom, right = meta.area
+    height, width = bottom - top, right - left
+    down, across = (int(n[0]) for n in (meta.cfa.channels == 0).nonzero())
+    mosaic = Mosaic(
+        height=height, width=width, down=down, right=across, method=METHODS.get(p.demosaic, 0), toe=toe(p.noise)
+    )
+    period = meta.black_level[:, np.arange(width) % meta.black_level.shape[1], 0]  # rows width
+    if meta.black_level_delta_h is not None:
+        period = period + meta.black_level_delta_h
+    rows = np.zeros(height) if meta.black_level_delta_v is None else meta.black_level_delta_v
+    largest = (period.max(1)[np.arange(height) % len(period)] + rows).max()
+    if largest >= meta.white_level[0]:
+        raise ValueError(
+            f"white level {meta.white_level[0]:g} of plane 0 should be above its largest black, {largest:g}"
+        )
+    mosaic.black_rows = len(period)
+    mosaic.point("black", _floats(period))
+    if meta.black_level_delta_v is not None:
+        mosaic.point("black_of_row", _floats(rows))
+    gains = p.gains[meta.cfa.channels] / (meta.white_level[0] - largest)  # 2 2
+    mosaic.point("scale", _floats(gains[:, np.arange(width) % 2]))
+    if meta.linearization_table is not None:
+        mosaic.entries = len(meta.linearization_table)
+        mosaic.point("linear", _floats(meta.linearization_table))
+    given = [_gain_map(opcode, height, width) for opcode in meta.opcode_list2 if isinstance(opcode, GainMap)]
+    maps = [one for one in given if one is not None]
+    if maps:
+        array = (GainMapOf * len(maps))(*maps)
+        mosaic.keep += [array, maps]
+        mosaic.maps = ctypes.addressof(array)
+        mosaic.map_count = len(maps)
+    return mosaic
+
+
+def _gain_map(opcode: GainMap, height: int, width: int) -> GainMapOf | None:
+    """The map on the columns of the frame, interpolated between its points, and where each row lies between them; None
+    for one that touches no sample. See isp.stages.opcodes.area."""
+    top, left, bottom, right = (0, 0, height, width)
+    if not opcode.everywhere:
+        top, left, bottom, right = opcode.top, opcode.left, min(opcode.bottom, height), min(opcode.right, width)
+    if opcode.plane > 0 or top >= bottom or left >= right:
+        return None
+    points_v, points_h, _ = opcode.map_gains.shape
+
+    def positions(size: int, points: int, origin: float, spacing: float) -> np.ndarray:
+        if points == 1:  # origin and spacing have no meaning then
+            return np.zeros(size)
+        return np.clip(((np.arange(size) + 0.5) / size - origin) / spacing, 0, points - 1)
+
+    at_v = positions(height, points_v, opcode.map_origin_v, opcode.map_spacing_v)
+    at_h = positions(width, points_h, opcode.map_origin_h, opcode.map_spacing_h)
+    touched = slice(left, right, opcode.col_pitch)
+    gains = np.ones((points_v, width), np.float32)
+    for row, points in zip(gains, opcode.map_gains[..., 0], strict=True):
+        row[touched] = np.interp(at_h[touched], np.arange(points_h), points)
+    below = at_v.astype(np.int32)
+    one = GainMapOf(top=top, bottom=bottom, pitch=opcode.row_pitch, points=points_v)
+    one.point("gains", gains)
+    one.point("below", below)
+    one.point("share", _floats(at_v - below))
+    return one
+
+
+def colour_of(p: RenderParameters, bits: int) -> Colour:
+    """What is done to white-balanced camera RGB."""
+    colour = Colour(gains=tuple(p.gains), exposure=1.0, highlights=HIGHLIGHTS[p.highlights], bits=bits)
+    exposure = 2.0**p.exposure_ev
+    if p.space == "camera":
+        colour.first = (c_float * 9)(*(exposure * np.eye(3)).ravel())
+        return colour
+    colour.compress = p.look == "standard"
+    colour.filmic = p.look == "standard" and p.tone_curve is None
+    if p.hue_sat_map is None and p.look_table is None and p.tone_curve is None:
+        first = exposure * p.prophoto_to_output @ p.cam_to_prophoto
+    else:
+        before = p.hue_sat_map is None  # nothing then stands between the exposure and the first matrix
+        first = p.cam_to_prophoto * (exposure if before else 1.0)
+        colour.exposure = 1.0 if before else exposure
+        colour.two_matrices = True
+        colour.second = (c_float * 9)(*p.prophoto_to_output.ravel())
+        for name, table, encoding in (
+            ("hue_sat_map", p.hue_sat_map, p.hue_sat_map_encoding),
+            ("look", p.look_table, p.look_table_encoding),
+        ):
+            if table is not None:
+                setattr(colour, name, ctypes.pointer(_table(table, encoding)))
+        if p.tone_curve is not None:
+            colour.tone = ctypes.pointer(_spline(p.tone_curve))
+    colour.first = (c_float * 9)(*first.ravel())
+    curve = CURVES[SPACES[p.space].transfer]
+    colour.encode = True
+    for name, value in curve._asdict().items():
+        setattr(colour, name, value)
+    return colour
+
+
+def _table(table: np.ndarray, encoding: int) -> Table:
+    wrapped = np.concatenate([table, table[:1]])  # hues + 1: the first again, at 360 degrees
+    entries = np.zeros((table.shape[2], *wrapped.shape[:2], 4), np.float32)  # four numbers each, of which three count
+    entries[..., :3] = np.moveaxis(wrapped, 2, 0)
+    made = Table(hues=table.shape[0], saturations=table.shape[1], values=table.shape[2], srgb=encoding == 1)
+    made.point("entries", entries)
+    return made
+
+
+def _spline(curve: np.ndarray) -> Spline:
+    """The natural cubic spline through N 2 points: second derivative 0 at both ends."""
+    x, y = curve.T
+    width, slope = np.diff(x), np.diff(y) / np.diff(x)
+    second = _second_derivatives(width, slope)
+    left, right = second[:-1], second[1:]
+    linear = slope - width * (2 * left + right) / 6
+    made = Spline(pieces=len(width), bins=BINS, low=x[0], high=x[-1], slope_low=linear[0])
+    made.slope_high = slope[-1] + width[-1] * (left[-1] + 2 * right[-1]) / 6
+    made.point("knots", _floats(x))
+    made.point("coefficients", _floats(np.stack([(right - left) / (6 * width), left / 2, linear, y[:-1]], 1)))
+    starts = np.linspace(x[0], x[-1], BINS, endpoint=False)
+    first = np.clip(np.searchsorted(x, starts, side="right") - 1, 0, len(width) - 1)
+    made.point("first", first.astype(np.int32))
+    return made
+
+
+def _second_derivatives(width: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """At each knot of a natural spline: a tridiagonal system, by elimination."""
+    size = len(width) - 1  # inner knots
+    diagonal, right = 2 * (width[:-1] + width[1:]), 6 * np.diff(slope)
+    for i in range(1, size):
+        share = width[i] / diagonal[i - 1]
+        diagonal[i] -= share * width[i]
+        right[i] -= share * right[i - 1]
+    second = np.zeros(size + 2)
+    for i in reversed(range(size)):
+        second[i + 1] = (right[i] - width[i + 1] * second[i + 2]) / diagonal[i]
+    return second
+
+
+def _floats(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype=np.float32)
