@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from isp.jobs import Job, resolve_options
 from isp.output import save
+from isp.output.page import write_page
 from isp.record import record_path, write_record
 
 if TYPE_CHECKING:
@@ -48,8 +49,23 @@ def render_file(job: Job) -> None:
     if job.threads:
         torch.set_num_threads(job.threads)
     raw = isp.raw.read(job.source)
-    watch = _Dump(job.dump_stages, job.source.stem, job.overwrite) if job.dump_stages else None
-    picture, parameters = develop(raw.tensor(job.device), raw.meta, options, watch=watch, progress=job.progress)
+    counts = raw.tensor(job.device)
+    dump = _Dump(job.dump_stages, job.source.stem, job.overwrite) if job.dump_stages else None
+    report = None
+    if job.report is not None:
+        from isp.report import StageReport
+
+        report = StageReport(raw, options, job.report_region)
+        report("counts", counts)
+    watchers = [watcher for watcher in (dump, report) if watcher is not None]
+
+    def watch(name: str, x: Tensor) -> None:
+        for watcher in watchers:
+            watcher(name, x)
+
+    picture, parameters = develop(
+        counts, raw.meta, options, watch=watch if watchers else None, progress=job.progress
+    )
     job.target.parent.mkdir(parents=True, exist_ok=True)
     save(
         job.target,
@@ -61,6 +77,9 @@ def render_file(job: Job) -> None:
         quality=job.quality,
         overwrite=job.overwrite,
     )
+    if report is not None and job.report is not None:
+        job.report.parent.mkdir(parents=True, exist_ok=True)
+        write_page(job.report, report.page(parameters, origins), job.overwrite)
     if job.record:
         write_record(
             job.target,
@@ -78,7 +97,7 @@ def _refuse_existing(job: Job) -> None:
     """Before the work, not after it."""
     if job.overwrite:
         return
-    paths = [job.target, *([record_path(job.target)] if job.record else [])]
+    paths = [job.target, *([record_path(job.target)] if job.record else []), *([job.report] if job.report else [])]
     if job.dump_stages is not None:
         paths += _dumped(job.dump_stages, job.source.stem)
     for path in paths:

@@ -34,6 +34,8 @@ class Job:
     threads: int | None = None  # of the processor; None leaves that to PyTorch
     dump_stages: Path | None = None
     record: bool = False
+    report: Path | None = None  # an HTML page of all stages
+    report_region: tuple[int, int, int, int] | None = None  # x, y, width, height whose values it holds
     progress: bool = False  # show how far a model has come with the file
 
 
@@ -69,17 +71,18 @@ def _is_raw(path: Path) -> bool:
     return find_sidecar(path) is not None
 
 
-def find_target(source: Path, out: str | None) -> Path:
+def find_target(source: Path, out: str | None, suffix: str = DEFAULT_SUFFIX) -> Path:
     """Where the picture of `source` goes.
 
     out: None or a suffix (".jpg"): beside the source; a folder (one that exists, or a name that ends in / or has no
-    suffix): into it; a name with * in it: * becomes the source's name without suffix; else the file itself.
+    suffix): into it; a name with * in it: * becomes the source's name without suffix; else the file itself. suffix:
+    where `out` states none.
     """
-    if out is None or out.lower() in FORMATS:
-        return source.with_suffix(out or DEFAULT_SUFFIX)
+    if out is None or out.lower() in (*FORMATS, suffix):
+        return source.with_suffix(out or suffix)
     path = Path(out)
     if out.endswith("/") or path.is_dir() or not path.suffix:
-        return path / f"{source.stem}{DEFAULT_SUFFIX}"
+        return path / f"{source.stem}{suffix}"
     return path.with_name(path.name.replace("*", source.stem))
 
 
@@ -104,6 +107,19 @@ def plan(inputs: Sequence[Path], out: str | None, bits: int | None, dumps: bool)
         if (other := stems.setdefault(source.stem, source)) is not source:
             raise ValueError(f"the stages of {other} and {source} would be dumped under the same names")
     return pairs
+
+
+def plan_reports(inputs: Sequence[Path], out: str) -> list[Path]:
+    """Where the report of each input goes: a file, a folder or a pattern, as for pictures. Raises ValueError for what
+    is no .html, and where two reports would be written to the same place."""
+    reports = [find_target(source, out, ".html") for source in inputs]
+    taken: dict[Path, Path] = {}
+    for source, report in zip(inputs, reports, strict=True):
+        if report.suffix.lower() != ".html":
+            raise ValueError(f"{report}: a report is a page; give a name that ends in .html, or a folder")
+        if (other := taken.setdefault(report.resolve(), source)) is not source:
+            raise ValueError(f"the reports of {other} and {source} would both be written to {report}")
+    return reports
 
 
 def resolve_options(job: Job) -> tuple[RenderOptions, dict[str, str]]:

@@ -24,6 +24,7 @@ examples:
   python -m isp.render photos/ 'more/**/*.nef' -o out/ --workers 4
   python -m isp.render photos/ -o 'out/*.jpg' --quality 92 --look neutral --exposure 0.5
   python -m isp.render photo.dng --model flat --strength 0.7
+  python -m isp.render photo.dng --report photo.html        every stage to look into, in a browser
   python -m isp.render photo.dng --dump-config > photo.dng.isp.yaml
 
 formats, by the suffix of OUT: .png (8, 16 bits), .tif .tiff (8, 16, 32), .jpg .jpeg (8), .avif (8), .exr (32, 16).
@@ -35,7 +36,7 @@ exit code: 0 all done, 1 some files failed (the others are written), 2 wrong usa
 # what the command line says beside RenderOptions
 NOT_OPTIONS = {
     *("inputs", "output", "overwrite", "bits", "quality", "threads", "workers", "device"),
-    *("dump_stages", "dump_config", "record", "debug"),
+    *("dump_stages", "dump_config", "record", "report", "report_region", "debug"),
 }
 
 GO_WITH = ("strength", "runtime", "precision", "tint")  # another option, which may stand in a sidecar
@@ -117,6 +118,13 @@ def build_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("inspection")
     add = group.add_argument
     add("--dump-stages", type=Path, metavar="DIR", help="write each stage's result to DIR as NAME.03-demosaic.exr")
+    add("--report", metavar="HTML", help="write a page of all stages, to look into: file, folder or pattern")
+    add(
+        "--report-region",
+        type=_region,
+        metavar="X,Y,W,H",
+        help="of the picture, in pixels: what the report holds all values of; default: its middle",
+    )
     add("--dump-config", action="store_true", help="print each file's resolved options as YAML and render nothing")
     add("--record", action="store_true", help="write OUT.json: options, parameters and their origins, versions, hashes")
     add("--debug", action="store_true", help="show the traceback of a failure")
@@ -131,6 +139,13 @@ def _between(least: int, most: int) -> Any:
         return int(text)
 
     return whole
+
+
+def _region(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not x,y,width,height in whole pixels")
+    return tuple(map(int, parts))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _jobs(arguments: argparse.Namespace) -> list[Job]:
     """What there is to do. Raises ValueError for all that can be known to be wrong before the work starts."""
-    from isp.jobs import SIDECAR_SUFFIX, Job, find_inputs, plan
+    from isp.jobs import SIDECAR_SUFFIX, Job, find_inputs, plan, plan_reports
 
     given = {name: value for name, value in vars(arguments).items() if name not in NOT_OPTIONS}
     inputs = find_inputs(arguments.inputs)
@@ -175,12 +190,17 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
         if not (arguments.device.split(":")[0] == "cuda" and torch.cuda.is_available()):
             raise ValueError(f"device {arguments.device!r} is not there; expected cpu, or cuda where PyTorch finds it")
     pairs = plan(inputs, arguments.output, arguments.bits, dumps=bool(arguments.dump_stages))
-    common = {
-        name: getattr(arguments, name) for name in ("bits", "quality", "overwrite", "device", "dump_stages", "record")
-    }
+    if arguments.report_region and not arguments.report:
+        raise ValueError("--report-region goes with --report, and there is none")
+    reports = plan_reports(inputs, arguments.report) if arguments.report else [None] * len(inputs)
+    names = ("bits", "quality", "overwrite", "device", "dump_stages", "record", "report_region")
+    common = {name: getattr(arguments, name) for name in names}
     threads = arguments.threads or (_share_of_processors(arguments.workers) if arguments.workers > 1 else None)
     progress = arguments.workers == 1
-    return [Job(source, target, given, threads=threads, progress=progress, **common) for source, target in pairs]
+    return [
+        Job(source, target, given, threads=threads, progress=progress, report=report, **common)
+        for (source, target), report in zip(pairs, reports, strict=True)
+    ]
 
 
 def _share_of_processors(workers: int) -> int:

@@ -188,10 +188,11 @@ def skeleton(
     subtitle: object = "",
     assets: Sequence[str] = (),
     blocks: Sequence[Html] = (),
+    body: str | None = None,
 ) -> str:
     """The whole page. sections: title to content, Html or text, or a list of them; a section whose title is empty has
     no heading. assets: styles and scripts of this package beyond page.css (NAME.css, NAME.js), in order. blocks: data
-    for scripts (json_block)."""
+    for scripts (json_block). body: its class; "app" fills the window and scrolls inside, where there is room."""
     styles = [asset(name) for name in ("page.css", *(name for name in assets if name.endswith(".css")))]
     scripts = [asset(name) for name in assets if name.endswith(".js")]
     policy = "; ".join(
@@ -213,15 +214,17 @@ def skeleton(
         tag("title", title),
         *(Html(f"<style>{text}</style>") for text in styles),
     ]
-    body = [
+    parts = [
         tag("header", tag("h1", title), tag("p", subtitle) if subtitle else ""),
         tag("main", *(_section(name, content) for name, content in sections.items())),
         tag("footer", tag("p", f"isp {__version__}")),
         *blocks,
         *(Html(f"<script>{text}</script>") for text in scripts),
     ]
-    parts = (Html('<!DOCTYPE html>\n<html lang="en">\n<head>'), *head, Html("</head>\n<body>"), *body)
-    return "\n".join((*parts, "</body>\n</html>\n"))
+    content = "\n".join(parts)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n{tag("head", *head)}\n{tag("body", Html(content), class_=body)}\n</html>\n'
+    )
 
 
 def _section(title: str, content: object) -> Html:
