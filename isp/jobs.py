@@ -17,6 +17,7 @@ RAW_SUFFIXES = {
     *(".nef", ".npy", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
 }
 DEFAULT_SUFFIX = ".png"
+MODEL_OPTIONS = ("model", "strength", "runtime", "precision")
 SIDECAR_SUFFIX = ".isp.yaml"  # photo.dng.isp.yaml holds the options of photo.dng
 
 
@@ -135,7 +136,7 @@ def resolve_options(job: Job) -> tuple[RenderOptions, dict[str, str]]:
     if job.given.get("model") is not None:  # and so would a model, and a demosaic
         stated = {name: value for name, value in stated.items() if name != "demosaic"}
     if "demosaic" in job.given:
-        stated = {name: value for name, value in stated.items() if name not in ("model", "strength", "runtime")}
+        stated = {name: value for name, value in stated.items() if name not in MODEL_OPTIONS}
     values = {**stated, **job.given, "linear": depth(job.target, job.bits)[1]}
     options = RenderOptions.from_dict(values, sidecar.name if stated else "options")
     origins = dict.fromkeys(stated, f"sidecar {sidecar.name}") | dict.fromkeys(job.given, "user")

@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.md"  # in a model's folder
+
 
 def places() -> list[Path]:
     """Where data/ and models/ are looked for, in this order: $ISP_HOME, the checkout that this package is imported
@@ -37,9 +39,30 @@ def model_folders() -> dict[str, Path]:
     """The folders models/NAME that hold trained weights, by name; the first of each name."""
     found: dict[str, Path] = {}
     for place in places():
-        for weights in sorted((place / "models").glob("*/model.safetensors")):
+        for weights in sorted((place / "models").glob(f"*/{WEIGHTS}")):
             found.setdefault(weights.parent.name, weights.parent)
     return found
+
+
+def find_model(source: str | Path) -> Path:
+    """The weights' file of a model: of a shipped name, of a folder, or itself."""
+    path = Path(source)
+    shipped = model_folders()
+    if str(source) in shipped:
+        return shipped[str(source)] / WEIGHTS
+    if path.suffix == ".safetensors" and path.is_file():
+        return path
+    if path.is_dir() and str(source):
+        if not (path / WEIGHTS).is_file():
+            raise ValueError(f"{path} holds no {WEIGHTS}; a model's folder holds {CARD}, {CONFIG} and {WEIGHTS}")
+        return path / WEIGHTS
+    if path.is_file():
+        raise ValueError(
+            f"{path} is no model; expected a .safetensors file, or the folder with its {WEIGHTS} "
+            "(docs/networks.md says how a released .pth becomes one)"
+        )
+    names = ", ".join(shipped) or "none"
+    raise ValueError(f"no model {str(source)!r}; shipped are: {names}; or give a folder or a .safetensors file")
 
 
 def shipped_names(folder: str) -> list[str]:

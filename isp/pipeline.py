@@ -148,7 +148,7 @@ def by_model(x: Tensor, meta: RawMetadata, p: RenderParameters, progress: bool) 
 
     assert p.model is not None
     assert meta.cfa is not None
-    model, _ = open_model(p.model, p.runtime)
+    model = open_model(p.model, p.runtime, p.precision)
     if "sigma" in model.config.inputs and p.noise_profile is None:
         raise ValueError(
             f"model {p.model!r} is told the noise, which is unknown; resolve(meta, options, linear) finds it"

@@ -13,6 +13,7 @@ examples:
   python -m tools.export flat --onnx flat.onnx
   python -m tools.export models/mine --onnx mine.onnx --fp16
   python -m tools.export mine.safetensors --onnx mine.onnx -Y --tolerance 1e-5
+  python -m tools.export flat --network     its network alone, as model.onnx beside the weights, for isp.render
 
 The file takes packed (batch 4 h w: R, G, G, B of each 2x2, white-balanced, linear, black 0, white 1) and sigma (batch
 4 h w: the standard deviation of each sample's noise) and gives rgb (batch 3 2h 2w: camera RGB, linear, white-balanced),
@@ -32,7 +33,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("model", metavar="NAME", help="a shipped model, a folder or a .safetensors file")
-    add("--onnx", type=Path, required=True, metavar="OUT.onnx")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--onnx", type=Path, metavar="OUT.onnx", help="the whole model, curve and demosaic included")
+    target.add_argument(
+        "--network", action="store_true", help="the network alone, beside the weights: renders then need no PyTorch"
+    )
     add("--fp16", action="store_true", help="weights and arithmetic of the network in float16")
     add(
         "--tolerance",
@@ -48,33 +53,43 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
+        if arguments.network and arguments.fp16:
+            raise ValueError("--fp16 goes with --onnx")
         return export(arguments.model, arguments.onnx, arguments.fp16, arguments.tolerance, arguments.overwrite)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 
 
-def export(source: str, path: Path, half: bool, tolerance: float | None, overwrite: bool) -> int:
+def export(source: str, path: Path | None, half: bool, tolerance: float | None, overwrite: bool) -> int:
+    """path: of the whole model; None for the network alone, beside the weights."""
+    from isp.fast.engine import PACKAGES
+    from isp.fast.exports import beside, digest_of
     from isp.files import whole_file
-    from isp.nets.export import TOLERANCE, TOLERANCE_HALF, difference, export_onnx
+    from isp.locate import find_model
+    from isp.nets.export import TOLERANCE, TOLERANCE_HALF, Whole, difference, export_network, export_onnx
     from isp.nets.load import load_model
-    from isp.nets.runtime import PACKAGES, Runtime, open_onnx
+    from isp.nets.runtime import open_export
 
     if tolerance is None:
         tolerance = TOLERANCE_HALF if half else TOLERANCE
     if not tolerance > 0:
         raise ValueError(f"tolerance is {tolerance:g}; expected a number above 0")
-    model = load_model(source)
+    weights = find_model(source)
+    model, digest = load_model(weights), digest_of(weights)
+    alone, path = path is None, path or beside(weights, "float32")
     wrong = False
     try:
         with whole_file(path, overwrite) as part:
-            export_onnx(model, part, half=half, overwrite=True)
+            if alone:
+                export_network(model, part, digest, overwrite=True)
+            else:
+                export_onnx(model, part, half=half, overwrite=True)
             for runtime, package in PACKAGES.items():
                 if find_spec(package) is None:
                     print(f"{package}: not installed, not checked")
                     continue
-                run = Runtime(open_onnx(part, runtime), model.config, model.multiple, model.minimum, model.reach)
-                error = difference(model, run)
+                error = difference(model, open_export(part, digest, runtime) if alone else Whole(part, runtime))
                 fits = error <= tolerance
                 wrong |= not fits
                 print(f"{package}: {error:.1e} from PyTorch, {'at most' if fits else 'above'} {tolerance:g}")

@@ -21,8 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from isp._version import __version__
+from isp.fast.engine import open_network
+from isp.fast.exports import Export, stamp
 from isp.files import whole_file
+from isp.nets.inference import activation_bytes
 from isp.nets.load import MOSAIC, TARGET
+from isp.nets.model import INPUTS as PLANES
 from isp.nets.model import Model
 from isp.nets.span import SPAN
 from isp.stages.demosaic import METHODS
@@ -51,33 +55,14 @@ def export_onnx(model: Model, path: str | Path, *, half: bool = False, overwrite
     half: weights and arithmetic of the network are float16; curve, demosaic, inputs and output stay float32.
     ValueError for a network that cannot be exported, and where a package is missing; FileExistsError.
     """
-    require("onnx", "onnxscript", extra="export")
     multiple, minimum = model.multiple, least(model)
-    units = -(-minimum // multiple)
     with whole_file(path, overwrite) as part:
-        rows, columns = (multiple * torch.export.Dim(name, min=units) for name in ("rows", "columns"))
-        sizes = {0: torch.export.Dim("batch"), 2: rows, 3: columns}
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells that torchvision is absent
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                program = torch.onnx.export(
-                    deployed(model, half),
-                    sample(2, (units + 1) * multiple, (units + 2) * multiple),
-                    input_names=INPUTS,
-                    output_names=[OUTPUT],
-                    dynamic_shapes=dict.fromkeys(INPUTS, sizes),
-                    opset_version=OPSET,
-                    dynamo=True,
-                    verbose=False,
-                )
-        except Exception as error:  # of many kinds, and over many lines
-            text = " ".join(str(error.__cause__ or error).split())
-            raise ValueError(f"{model.config.network} cannot be exported: {text[:300]}") from error
-        assert program is not None
-        for node in program.model.graph.all_nodes():
-            node.metadata_props.clear()  # the source lines it comes from, with the paths of this machine
-        program.model.metadata_props.update(
+        _export(
+            deployed(model, half),
+            part,
+            [4, 4],
+            (INPUTS, OUTPUT),
+            (multiple, minimum),
             {
                 "config": json.dumps(asdict(model.config)),
                 "mosaic": MOSAIC,
@@ -86,9 +71,73 @@ def export_onnx(model: Model, path: str | Path, *, half: bool = False, overwrite
                 "sizes": json.dumps({"multiple": multiple, "minimum": minimum, "reach": model.reach}),
                 "arithmetic": "float16 in the network, float32 around it" if half else "float32",
                 "version": __version__,
-            }
+            },
         )
-        program.save(str(part), external_data=False)
+
+
+def export_network(model: Model, path: str | Path, weights_sha256: str, *, overwrite: bool = False) -> Export:
+    """Write the network of a model alone as an ONNX file, for isp.fast.exports: whole or not at all.
+
+    Its input is what the network sees, batch planes h w, and its output what it gives. Around it stand curve, demosaic
+    and residual, which a compiled kernel does ten times as fast as an ONNX runtime. Errors as export_onnx.
+    """
+    network = deployed(model).network
+    planes = sum(PLANES[name] for name in model.config.inputs) if network.kind == "raw" else 3
+    x = torch.rand(1, planes, *2 * [-(-max(64, network.minimum) // network.multiple) * network.multiple])
+    export = Export(
+        Path(path),
+        {**asdict(model.config), "inputs": list(model.config.inputs)},
+        network.kind,
+        network.multiple,
+        network.minimum,
+        network.reach,
+        round(activation_bytes(network, x), 1),
+    )
+    with whole_file(path, overwrite) as part:
+        _export(network, part, [planes], (("x",), "y"), (network.multiple, network.minimum), {})
+        stamp(part, weights_sha256, export)
+    return export
+
+
+def _export(
+    module: nn.Module,
+    path: Path,
+    planes: list[int],
+    names: tuple[tuple[str, ...], str],
+    sizes: tuple[int, int],
+    metadata: dict[str, str],
+) -> None:
+    """Write a module of inputs with these planes, batch planes h w. sizes: h and w are multiples of the first, at
+    least the second."""
+    require("onnx", "onnxscript", extra="export")
+    multiple, minimum = sizes
+    units = -(-minimum // multiple)
+    rows, columns = (multiple * torch.export.Dim(name, min=units) for name in ("rows", "columns"))
+    free = {0: torch.export.Dim("batch"), 2: rows, 3: columns}
+    given = [torch.rand(2, n, (units + 1) * multiple, (units + 2) * multiple) for n in planes]
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells that torchvision is absent
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                tuple(given),
+                input_names=names[0],
+                output_names=[names[1]],
+                dynamic_shapes=[free] * len(planes),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # of many kinds, and over many lines
+        text = " ".join(str(error.__cause__ or error).split())
+        name = type(module.network if isinstance(module, Model) else module).__name__
+        raise ValueError(f"{name} cannot be exported: {text[:300]}") from error
+    assert program is not None
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # the source lines it comes from, with the paths of this machine
+    program.model.metadata_props.update(metadata)
+    program.save(str(path), external_data=False)
 
 
 def deployed(model: Model, half: bool = False) -> Model:
@@ -135,6 +184,16 @@ def difference(model: Model, run: Callable[[Tensor, Tensor], Tensor]) -> float:
             raise ValueError(f"gives values that are no numbers for {tuple(packed.shape)}")
         found = max(found, error)
     return found
+
+
+class Whole:
+    """A whole model in an ONNX file, as a call of packed and sigma, B 4 h w, to RGB, B 3 2h 2w."""
+
+    def __init__(self, path: str | Path, runtime: str) -> None:
+        self.run = open_network(Path(path), runtime, torch.get_num_threads())[0]
+
+    def __call__(self, packed: Tensor, sigma: Tensor) -> Tensor:
+        return torch.tensor(self.run(packed.contiguous().numpy(), sigma.contiguous().numpy()))
 
 
 def require(*packages: str, extra: str) -> None:

@@ -183,9 +183,14 @@ def sample_bytes(model: Callable[..., Tensor], device: torch.device | str = "cpu
     side = -(-max(PROBE, rules.minimum) // rules.multiple) * rules.multiple
     dtype = next((x.dtype for x in module.parameters()), torch.float32)
     x = torch.rand((1, 4, side, side), device=device, dtype=dtype)
+    return activation_bytes(module, x, x)
+
+
+def activation_bytes(module: nn.Module, *given: Tensor) -> float:
+    """The same of any module, on what it is given, batch planes h w; inputs aside."""
     with torch.no_grad(), _Alive() as alive:
-        module(x, x)
-    return WORKSPACE * alive.most / side**2
+        module(*given)
+    return WORKSPACE * alive.most / given[0][0, 0].numel()
 
 
 class _Alive(TorchDispatchMode):

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,13 @@ from safetensors.torch import save_file
 
 from isp._version import __version__
 from isp.files import whole_file
-from isp.locate import model_folders
+from isp.locate import CARD as CARD
+from isp.locate import CONFIG as CONFIG
+from isp.locate import WEIGHTS as WEIGHTS
+from isp.locate import find_model as find_model
 from isp.nets.checkpoints import fit, read_state
 from isp.nets.model import Model, ModelConfig
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "card.md"
 MOSAIC = "RGGB, white-balanced, linear, black 0, white 1; planes R, G, G, B in reading order"
 TARGET = "camera RGB, linear, white-balanced"
 
@@ -47,45 +48,23 @@ def load_model(source: str | Path) -> Model:
     return model.eval()
 
 
-def find_model(source: str | Path) -> Path:
-    """The weights' file of a model: of a shipped name, of a folder, or itself."""
-    path = Path(source)
-    shipped = model_folders()
-    if str(source) in shipped:
-        return shipped[str(source)] / WEIGHTS
-    if path.suffix == ".safetensors" and path.is_file():
-        return path
-    if path.is_dir() and str(source):
-        if not (path / WEIGHTS).is_file():
-            raise ValueError(f"{path} holds no {WEIGHTS}; a model's folder holds {CARD}, {CONFIG} and {WEIGHTS}")
-        return path / WEIGHTS
-    if path.is_file():
-        raise ValueError(
-            f"{path} is no model; expected a .safetensors file, or the folder with its {WEIGHTS} "
-            "(docs/networks.md says how a released .pth becomes one)"
-        )
-    names = ", ".join(shipped) or "none"
-    raise ValueError(f"no model {str(source)!r}; shipped are: {names}; or give a folder or a .safetensors file")
-
-
-def open_model(source: str | Path, runtime: str = "torch") -> tuple[Any, str]:
-    """The model, as load_model or isp.nets.runtime gives it, and the SHA-256 of its weights; kept for the next call.
+def open_model(source: str | Path, runtime: str = "torch", precision: str = "float32") -> Any:
+    """The model, as load_model or isp.nets.runtime gives it; kept for the next call.
 
     Not for changing: other callers get the same one.
     """
     weights = find_model(source)
     stat = weights.stat()
-    return _opened(weights.resolve(), (stat.st_mtime_ns, stat.st_size), runtime)
+    return _opened(weights.resolve(), (stat.st_mtime_ns, stat.st_size), runtime, precision)
 
 
 @lru_cache(maxsize=2)
-def _opened(weights: Path, version: tuple[int, int], runtime: str) -> tuple[Any, str]:
-    digest = sha256(weights.read_bytes()).hexdigest()
+def _opened(weights: Path, version: tuple[int, int], runtime: str, precision: str) -> Any:
     if runtime == "torch":
-        return load_model(weights), digest
+        return load_model(weights)
     from isp.nets.runtime import load_runtime
 
-    return load_runtime(weights, runtime), digest
+    return load_runtime(weights, runtime, precision)
 
 
 def read_header(weights: Path) -> dict[str, str]:
