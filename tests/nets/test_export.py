@@ -12,12 +12,13 @@ from dng_factory import make_dng
 from nets.test_networks import SMALL
 
 import isp
+from isp.fast.engine import PACKAGES
 from isp.nets import NETWORKS, runtime
-from isp.nets.export import TOLERANCE, TOLERANCE_HALF, difference, export_onnx, least
+from isp.nets.export import TOLERANCE, TOLERANCE_HALF, Whole, difference, export_onnx
 from isp.nets.inference import develop_mosaic
 from isp.nets.load import load_model, save_model
 from isp.nets.model import Model, ModelConfig
-from isp.nets.runtime import PACKAGES, Runtime, load_runtime, open_onnx
+from isp.nets.runtime import load_runtime
 from isp.raw.cfa import CFA
 from tools.export import main
 
@@ -44,10 +45,6 @@ def model(name: str, base: str | None = "bilinear") -> Model:
     return made
 
 
-def opened(path: Path, name: str, made: Model) -> Runtime:
-    return Runtime(open_onnx(path, name), made.config, made.multiple, least(made), made.reach)
-
-
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("flat")
@@ -71,7 +68,7 @@ def test_every_network_exports(name: str, tmp_path: Path) -> None:
     assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()
     for runtime_name, package in PACKAGES.items():
         if find_spec(package):
-            assert difference(made, opened(path, runtime_name, made)) < TOLERANCE, runtime_name
+            assert difference(made, Whole(path, runtime_name)) < TOLERANCE, runtime_name
 
 
 @needs_export
@@ -82,7 +79,7 @@ def test_every_base_exports(base: str, tmp_path: Path) -> None:
     export_onnx(made, tmp_path / "model.onnx")
     for runtime_name, package in PACKAGES.items():
         if find_spec(package):
-            assert difference(made, opened(tmp_path / "model.onnx", runtime_name, made)) < TOLERANCE, runtime_name
+            assert difference(made, Whole(tmp_path / "model.onnx", runtime_name)) < TOLERANCE, runtime_name
 
 
 @needs_export
@@ -103,7 +100,7 @@ def test_a_runtime_stands_for_the_model(
     def exported(*_: Any, **__: Any) -> None:
         raise AssertionError("exported again")
 
-    monkeypatch.setattr(runtime, "export_onnx", exported)
+    monkeypatch.setattr(runtime, "export_network", exported)
     load_runtime(saved / "model.safetensors", name)
     changed = model("flat")
     with torch.no_grad():
@@ -165,9 +162,10 @@ def test_errors_are_one_line(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ISP_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match="runtime is 'tpu'; expected one of onnx, openvino"):
+    with pytest.raises(ValueError, match="runtime is 'tpu'; expected one of openvino, onnx"):
         load_runtime(saved, "tpu")
-    monkeypatch.setattr("isp.nets.export.find_spec", lambda name: None)
+    for module in ("isp.nets.export", "isp.fast.models"):
+        monkeypatch.setattr(f"{module}.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"openvino not installed; pip install openvino, or pip install 'isp\[fast\]'"):
         load_runtime(saved, "openvino")
     with pytest.raises(
