@@ -13,17 +13,23 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from isp.jobs import Job, resolve_options
-from isp.output import save
-from isp.output.page import write_page
+from isp.output import depth, save
 from isp.record import record_path, write_record
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from isp.options import RenderOptions
+    from isp.parameters import RenderParameters
+    from isp.raw import RawImage
+    from isp.report import StageReport
 
 
 @dataclass(frozen=True)
@@ -37,35 +43,26 @@ class Outcome:
 
 
 def render_file(job: Job) -> None:
-    """Read, render, save: the picture of one raw file, its record and its stages where the job asks for them."""
+    """Read, render, save: the picture of one raw file, its record, its stages and its report where the job asks for
+    them."""
     started = time.perf_counter()
     _refuse_existing(job)
     options, origins = resolve_options(job)
-    import torch
-
     import isp.raw
-    from isp.pipeline import develop
 
-    if job.threads:
-        torch.set_num_threads(job.threads)
     raw = isp.raw.read(job.source)
-    counts = raw.tensor(job.device)
-    dump = _Dump(job.dump_stages, job.source.stem, job.overwrite) if job.dump_stages else None
     report = None
     if job.report is not None:
         from isp.report import StageReport
 
         report = StageReport(raw, options, job.report_region)
-        report("counts", counts)
-    watchers = [watcher for watcher in (dump, report) if watcher is not None]
-
-    def watch(name: str, x: Tensor) -> None:
-        for watcher in watchers:
-            watcher(name, x)
-
-    picture, parameters = develop(
-        counts, raw.meta, options, watch=watch if watchers else None, progress=job.progress
-    )
+    obstacle = "stages are watched" if job.dump_stages or report is not None else None
+    fast, obstacle = (None, obstacle) if obstacle else _fast(job, raw, options)
+    picture: Any
+    if fast is not None:
+        picture, parameters = fast.develop(raw, options, depth(job.target, job.bits)[0], job.threads)
+    else:
+        picture, parameters = _develop(job, raw, options, report)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     save(
         job.target,
@@ -78,6 +75,8 @@ def render_file(job: Job) -> None:
         overwrite=job.overwrite,
     )
     if report is not None and job.report is not None:
+        from isp.output.page import write_page
+
         job.report.parent.mkdir(parents=True, exist_ok=True)
         write_page(job.report, report.page(parameters, origins), job.overwrite)
     if job.record:
@@ -88,9 +87,42 @@ def render_file(job: Job) -> None:
             origins,
             parameters,
             device=job.device,
+            renderer="isp.fast" if fast is not None else f"isp.pipeline: {obstacle}",
             seconds=time.perf_counter() - started,
             overwrite=job.overwrite,
         )
+
+
+def _fast(job: Job, raw: RawImage, options: RenderOptions) -> tuple[ModuleType | None, str | None]:
+    """The module that renders this without PyTorch, or None and why there is none."""
+    if job.device != "cpu":
+        return None, f"device {job.device}"
+    fast = import_module("isp.fast" if options.model is None else "isp.fast.network")
+    obstacle = fast.obstacle(raw, options, depth(job.target, job.bits)[0])
+    return (fast, None) if obstacle is None else (None, obstacle)
+
+
+def _develop(
+    job: Job, raw: RawImage, options: RenderOptions, report: StageReport | None
+) -> tuple[Tensor, RenderParameters]:
+    """The picture and its parameters, with each stage shown to what the job asks for."""
+    import torch
+
+    from isp.pipeline import develop
+
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    counts = raw.tensor(job.device)
+    dump = _Dump(job.dump_stages, job.source.stem, job.overwrite) if job.dump_stages else None
+    watchers = [watcher for watcher in (dump, report) if watcher is not None]
+    if report is not None:
+        report("counts", counts)
+
+    def watch(name: str, x: Tensor) -> None:
+        for watcher in watchers:
+            watcher(name, x)
+
+    return develop(counts, raw.meta, options, watch=watch if watchers else None, progress=job.progress)
 
 
 def _refuse_existing(job: Job) -> None:

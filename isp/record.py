@@ -34,11 +34,13 @@ def write_record(
     parameters: RenderParameters,
     *,
     device: str,
+    renderer: str,
     seconds: float,
     overwrite: bool = False,
 ) -> None:
     """Write the record of the picture `target`, rendered from `source` in so many seconds.
 
+    renderer: what made the picture, and why where it could have been another.
     origins: of the options, by name; those without are defaults. Raises OSError and FileExistsError as `isp.save`.
     """
     record: dict[str, Any] = {
@@ -49,6 +51,7 @@ def write_record(
         },
         "parameters": parameters.as_record(),
         "device": device,
+        "renderer": renderer,
         "seconds": round(seconds, 3),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": {"isp": __version__, "python": platform.python_version(), **_versions()},

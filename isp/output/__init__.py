@@ -58,7 +58,8 @@ def save(
 
     picture: a tensor 1 3 H W or 3 H W on any device, or an array H W 3; float, black 0, white 1, as
         `isp.render` returns it. Integer formats clip to [0, 1] and round to nearest; EXR and 32-bit TIFF keep every
-        value, and take one channel too (1 1 H W, 1 H W, or H W).
+        value, and take one channel too (1 1 H W, 1 H W, or H W). Or codes, uint8 or uint16 H W 3, as
+        `isp.fast.render_pixels` returns them, for a format of so many bits.
     space: the one it was rendered for; "camera" gets no profile.
     linear: whether it was rendered with RenderOptions(linear=True). EXR and 32-bit TIFF need that, the other formats
         the opposite. Camera RGB ("camera") has no encoding and goes anywhere.
@@ -78,7 +79,10 @@ def save(
         )
     if not 1 <= quality <= 100:
         raise ValueError(f"quality is {quality}; expected 1 to 100")
-    pixels = quantise(_array(picture, one_channel=holds_linear), bits, holds_linear)
+    if isinstance(picture, np.ndarray) and picture.dtype.kind == "u":
+        pixels = _codes(picture, bits, holds_linear)
+    else:
+        pixels = quantise(_array(picture, one_channel=holds_linear), bits, holds_linear)
 
     from isp.output import writers
 
@@ -111,6 +115,14 @@ def quantise(pixels: np.ndarray, bits: int, as_float: bool) -> np.ndarray:
     if bits == 16 and np.abs(pixels[np.isfinite(pixels)]).max(initial=0) >= 65520:  # rounds to infinity
         raise ValueError("values beyond 65504 do not fit 16-bit float; use 32 bits")
     return pixels.astype(f"float{bits}")
+
+
+def _codes(picture: np.ndarray, bits: int, as_float: bool) -> np.ndarray:
+    """Codes as they are, where the format holds such."""
+    held = "float" if as_float else f"uint{bits}"
+    if picture.dtype != held or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise ValueError(f"the format holds {held} H W 3; got codes of {picture.dtype}, shape {picture.shape}")
+    return np.ascontiguousarray(picture)
 
 
 def _array(picture: Any, one_channel: bool) -> np.ndarray:
