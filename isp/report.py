@@ -101,7 +101,8 @@ class Seen:
 
 
 class StageReport:
-    """Watches a render (isp.pipeline.develop's `watch`) and makes its page.
+    """Watches a render (as isp.pipeline.develop's `watch`, and called with ("counts", counts) before it) and makes its
+    page.
 
     region: x, y, width, height in the finished picture, of the pixels whose values the page carries; None: a part of
     at most WINDOW pixels in its middle (all of it where it is no larger). ValueError for a region outside of it.
@@ -122,11 +123,6 @@ class StageReport:
         self.seen: list[Seen] = []
         self.memory = _PeakMemory()
         self.started: float | None = None
-
-    def begin(self, counts: Tensor) -> Tensor:
-        """The counts, before any stage; returns them."""
-        self("counts", counts)
-        return counts
 
     def __call__(self, name: str, x: Tensor) -> None:
         if x.device.type == "cuda":
@@ -287,7 +283,7 @@ class StageReport:
             cost.append(f"peak of the process {seen.peak:.0f} MB")
         exact = [
             "exact" if step == 1 and float(offset).is_integer() else f"to ±{step / 2:.2g}"
-            for _, offset, step in (quantised(window.values) for window in layer.windows)
+            for _, offset, step in (quantised(window.values, window.step) for window in layer.windows)
         ]
         rows = list(_facts(layer.name, self.meta, parameters, origins))
         facts = [table(rows, ("parameter", "value", "from"))] if rows else []

@@ -14,8 +14,6 @@ A developer is judged by its own render of the plain DNG, so its taste in tone a
 from __future__ import annotations
 
 import argparse
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,6 +24,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from isp.developers import PROGRAMS
 from isp.raw import CFA, RawImage, RawMetadata, write_dng
 from isp.raw.cfa import CANONICAL
 from isp.raw.opcodes import (
@@ -375,33 +374,6 @@ def render_libraw(path: Path, folder: Path) -> np.ndarray:
     return picture / 65535.0
 
 
-def render_darktable(path: Path, folder: Path) -> np.ndarray:
-    out = folder / "darktable.png"
-    command = ["darktable-cli", path, out, "--apply-custom-presets", "false", "--core"]
-    command += ["--configdir", folder / "config", "--library", ":memory:"]
-    command += ["--conf", "plugins/darkroom/workflow=none", "--conf", "plugins/imageio/format/png/bpp=16"]
-    return _rendered(command, out)
-
-
-def render_rawtherapee(path: Path, folder: Path) -> np.ndarray:
-    out = folder / "rawtherapee.png"
-    return _rendered(["rawtherapee-cli", "-o", out, "-n", "-b16", "-Y", "-c", path], out)
-
-
-def _rendered(command: list[Any], out: Path) -> np.ndarray:
-    import imagecodecs
-
-    out.unlink(missing_ok=True)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    if not out.exists():
-        said = (done.stdout + done.stderr).strip().splitlines()
-        raise RuntimeError(said[-1] if said else f"exit code {done.returncode}")
-    picture = np.asarray(imagecodecs.png_decode(out.read_bytes()), np.float64)
-    if picture.ndim == 2:
-        picture = np.repeat(picture[..., None], 3, -1)
-    return picture[..., :3] / 65535.0
-
-
 @dataclass(frozen=True)
 class Developer:
     name: str
@@ -421,18 +393,11 @@ def _isp_version() -> str:
     return isp.__version__
 
 
-def _command_version(command: str, *arguments: str) -> str | None:
-    if shutil.which(command) is None:
-        return None
-    said = subprocess.run([command, *arguments], capture_output=True, text=True, check=False).stdout.split()
-    return next((word.strip(",") for word in said if word[:1].isdigit()), "of unknown version")
-
-
 DEVELOPERS = (
     Developer("isp", render_isp, _isp_version),
     Developer("LibRaw", render_libraw, _libraw_version),
-    Developer("darktable", render_darktable, lambda: _command_version("darktable-cli", "--version")),
-    Developer("RawTherapee", render_rawtherapee, lambda: _command_version("rawtherapee-cli", "-v")),
+    Developer("darktable", PROGRAMS["darktable"].develop, PROGRAMS["darktable"].version),
+    Developer("RawTherapee", PROGRAMS["rawtherapee"].develop, PROGRAMS["rawtherapee"].version),
 )
 
 

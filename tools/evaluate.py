@@ -25,8 +25,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 from tqdm import tqdm
 
+from isp import developers
 from isp.cameras import load_camera
 from isp.datasets.sources import ImageFolder, read_picture
+from isp.developers import PROGRAMS
 from isp.files import whole_file
 from isp.metrics import (
     RAIM_2025_RECONSTRUCTED,
@@ -84,7 +86,6 @@ PROTOCOL = (
     "pictures. Noise S:O with variance S x + O, black 0 and white 1."
 )
 SIDE, GAP, CAPTION = 160, 2, 14  # pixels of a crop, between two of them, and of its caption
-PROGRAMS = ("rawtherapee", "darktable")
 DEFAULT = "msg,menon2007,libraw-DHT,libraw-AHD+FBDD"
 
 
@@ -233,27 +234,12 @@ def by_stage(frame: Frame, demosaic: Callable[..., Tensor], device: torch.device
 
 
 def by_libraw(frame: Frame, algorithm: str, fbdd: bool = False) -> Tensor:
-    import rawpy
-
-    reduction = rawpy.FBDDNoiseReductionMode.Full if fbdd else rawpy.FBDDNoiseReductionMode.Off
-    with rawpy.imread(str(frame.path)) as raw:
-        pixels = raw.postprocess(
-            demosaic_algorithm=rawpy.DemosaicAlgorithm[algorithm],
-            fbdd_noise_reduction=reduction,
-            use_camera_wb=True,
-            no_auto_bright=True,
-            adjust_maximum_thr=0.0,
-            gamma=(2.4, 12.92),  # sRGB's
-        )
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(developers.by_libraw(frame.path, algorithm, fbdd)).permute(2, 0, 1)[None]
 
 
 def by_program(frame: Frame, name: str) -> Tensor:
-    from tools.compare_developers import render_darktable, render_rawtherapee
-
-    program = {"rawtherapee": render_rawtherapee, "darktable": render_darktable}[name]
     try:
-        pixels = program(frame.path, frame.folder)
+        pixels = PROGRAMS[name].develop(frame.path, frame.folder)
     except (RuntimeError, subprocess.TimeoutExpired) as error:
         raise ValueError(f"{name}: {error}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
@@ -274,9 +260,7 @@ def model_as_developer(name: str, model: Model) -> Developer:
 
 def installed(name: str) -> bool:
     """Whether a classical developer can run here."""
-    from tools.compare_developers import DEVELOPERS
-
-    return name not in PROGRAMS or any(other.name.lower() == name and other.version() for other in DEVELOPERS)
+    return name not in PROGRAMS or PROGRAMS[name].version() is not None
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------

@@ -45,11 +45,13 @@ KEYS = (
 
 
 class Window(NamedTuple):
-    """Values of a layer at full resolution. values: h w C, float; top, left: where they lie in the layer."""
+    """Values of a layer at full resolution. values: h w C, float; top, left: where they lie in the layer. step: to carry
+    them to multiples of it, 0 at 0, where the smallest step that spans them would be finer than they are."""
 
     top: int
     left: int
     values: np.ndarray
+    step: float | None = None
 
 
 class Show(NamedTuple):
@@ -100,7 +102,7 @@ class Store:
 
     def put(self, window: Window, period: int) -> dict[str, Any]:
         """What the page's script needs to unpack a window. period: columns to the neighbour of the same colour."""
-        integers, offset, step = quantised(window.values)
+        integers, offset, step = quantised(window.values, window.step)
         data = pack(integers, period)
         key = sha256(data).hexdigest()[:16]
         self.packed.setdefault(key, base64.b64encode(data).decode("ascii"))
@@ -111,16 +113,19 @@ class Store:
         }  # fmt: skip
 
 
-def quantised(values: np.ndarray) -> tuple[np.ndarray, float, float]:
+def quantised(values: np.ndarray, step: float | None = None) -> tuple[np.ndarray, float, float]:
     """uint16 integers with values = offset + step * integers, to half a step; offset and step. Whole numbers that span
-    less than 65535 keep a step of 1."""
+    less than 65535 keep a step of 1. A step that is given is doubled until it spans the values."""
     finite = np.isfinite(values)
     known = values[finite].astype(np.float64)
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    if high - low <= LARGEST and bool((known == np.rint(known)).all()):
+    if step is None and high - low <= LARGEST and bool((known == np.rint(known)).all()):
         step, offset = 1.0, low
     else:
-        step = 2.0 ** ceil(log2(max((high - low) / (LARGEST - 1), 2.0**-60)))
+        finest = (high - low) / (LARGEST - 1)
+        if step is None:
+            step = 2.0 ** ceil(log2(max(finest, 2.0**-60)))
+        step *= 2.0 ** max(0, ceil(log2(max(finest, 2.0**-60) / step)))
         offset = floor(low / step) * step
     integers = np.full(values.shape, NOT_FINITE, np.uint16)
     integers[finite] = np.rint((known - offset) / step).astype(np.uint16)
@@ -165,6 +170,18 @@ def shown(values: np.ndarray, show: Show, display: str) -> np.ndarray:
     if show.matrix is not None:
         x = x @ show.matrix.T
     return _bytes(_encode(x, display))
+
+
+def heat(x: np.ndarray) -> np.ndarray:
+    """uint8, H W 3 from H W 1: 0 black, 1 white, over violet and orange; as viewer.js does it."""
+    s = np.clip(x[..., 0].astype(np.float64), 0, 1)
+    blue = np.where(s < 0.4, 1.4 * s, np.where(s < 0.7, 0.56 - 1.5 * (s - 0.4), 0.11 + 2.9 * (s - 0.7)))
+    return _bytes(np.stack([1.6 * s**0.8, s**1.7, blue], -1))
+
+
+def signed(x: np.ndarray) -> np.ndarray:
+    """uint8, H W 3: -1 black, 0 grey, 1 white, of each channel."""
+    return _bytes(0.5 + 0.5 * x)
 
 
 def _bytes(x: np.ndarray) -> np.ndarray:

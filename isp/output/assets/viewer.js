@@ -110,7 +110,7 @@
     const { width, height, channels } = win, plane = width * height;
     const image = new ImageData(width, height, { colorSpace: data.display });
     const out = image.data, gain = layer.gain * 2 ** state.ev, { cfa, matrix: m } = layer;
-    const asIs = layer.same && state.ev === 0;
+    const asIs = (layer.same && state.ev === 0) || layer.colours !== "picture";
     const limit = (wanted, value) => (wanted && value ? value : null);
     const low = limit(state.negative, layer.low), high = limit(state.clipped, layer.high);
     const px = [0, 0, 0];
