@@ -6,22 +6,18 @@ import glob
 import signal
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from isp.files import record_path
 from isp.jobs import Job, resolve_options
 from isp.output import depth, save
-from isp.record import record_path, write_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +76,8 @@ def render_file(job: Job) -> None:
         job.report.parent.mkdir(parents=True, exist_ok=True)
         write_page(job.report, report.page(parameters, origins), job.overwrite)
     if job.record:
+        from isp.record import write_record
+
         write_record(
             job.target,
             job.source,
@@ -166,6 +164,8 @@ def try_render(job: Job) -> Outcome:
         try:
             render_file(job)
         except Exception as failure:  # whatever it is, the other files go on
+            import traceback
+
             error, trace = _explain(failure, job), traceback.format_exc()
     notes = dict.fromkeys(_line(str(w.message), job) for w in caught if issubclass(w.category, UserWarning))
     return Outcome(job, error, tuple(notes), trace)
@@ -193,6 +193,10 @@ def run(jobs: Sequence[Job], workers: int = 1) -> Iterator[Outcome]:
 
 
 def _run_in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import active_children, get_context
+
     executor = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
     try:
         with _signal_handler(signal.SIGINT, signal.SIG_IGN):  # inherited: Ctrl-C is for the parent alone to handle

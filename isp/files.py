@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what stands beside them."""
 
 from __future__ import annotations
 
@@ -41,3 +41,8 @@ def whole_file(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 def _refuse_existing(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; pass overwrite=True to replace it")
+
+
+def record_path(target: Path) -> Path:
+    """The record's place beside the picture: `a.png.json`."""
+    return target.with_name(target.name + ".json")

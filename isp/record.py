@@ -12,18 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isp._version import __version__
-from isp.files import whole_file
+from isp.files import record_path, whole_file
 
 if TYPE_CHECKING:
     from isp.options import RenderOptions
     from isp.parameters import RenderParameters
 
 LIBRARIES = ("torch", "numpy", "scipy", "rawpy", "tifffile", "imagecodecs", "pillow", "openimageio", "safetensors")
-
-
-def record_path(target: Path) -> Path:
-    """The record's place beside the picture: `a.png.json`."""
-    return target.with_name(target.name + ".json")
 
 
 def write_record(

@@ -232,17 +232,17 @@ def _print_options(jobs: Sequence[Job]) -> int:
 
 def _render(jobs: Sequence[Job], workers: int, debug: bool) -> int:
     """Do the jobs and tell on stderr what went wrong, a line each."""
-    from tqdm import tqdm
-
     from isp.batch import run
 
     failed = 0
-    bar = tqdm(
-        run(jobs, min(workers, len(jobs))), total=len(jobs), unit="file", disable=None if len(jobs) > 1 else True
-    )
-    for outcome in bar:
+    outcomes, write = run(jobs, min(workers, len(jobs))), print
+    if len(jobs) > 1:
+        from tqdm import tqdm
+
+        outcomes, write = tqdm(outcomes, total=len(jobs), unit="file", disable=None), tqdm.write
+    for outcome in outcomes:
         for line in _lines(outcome, debug):
-            tqdm.write(line, file=sys.stderr)
+            write(line, file=sys.stderr)
         failed += outcome.error is not None
     if failed and len(jobs) > 1:
         print(f"{failed} of {len(jobs)} files failed", file=sys.stderr)

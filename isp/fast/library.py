@@ -12,8 +12,6 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
-import tempfile
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -70,6 +68,9 @@ def _built() -> Path:
 
 
 def _compile(command: list[str], path: Path) -> None:
+    import subprocess
+    import tempfile
+
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kernel-") as folder:
         made = Path(folder, path.name)
         try:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from isp.raw.cfa import CFA
 from isp.raw.errors import RawFileError
@@ -81,6 +80,8 @@ def _load(sidecar: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     size = sidecar.stat().st_size
     if size > MOST_YAML_BYTES:
         raise RawFileError(f"{sidecar.name} has {size} bytes; expected at most {MOST_YAML_BYTES}")
+    import yaml
+
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
     try:
         text = sidecar.read_text(encoding="utf-8")
