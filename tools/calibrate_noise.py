@@ -11,9 +11,10 @@ offset. A single frame works too, but detail passes for noise, and row noise can
 estimates.
 
 Written are OUT.yaml, a noise profile for isp.noise.load_profile; OUT.json, every figure with its 95 % interval and the
-DNG NoiseProfile (S, O of red, green, blue) of each ISO; and OUT.png, the photon-transfer plot. Intervals are analytic:
-the scatter of the sites, and the misfit of the straight line. Dark frames, and the darkest parts of others, enter the
-line only where their variance is above 0.5 DN^2: below that, rounding to whole DN does not act as noise of 1/12.
+DNG NoiseProfile (S, O of red, green, blue) of each ISO; and OUT.html, a page with the figures and the photon-transfer
+plot, which is OUT.png too (matplotlib draws it: pip install 'isp[plots]'). Intervals are analytic: the scatter of the
+sites, and the misfit of the straight line. Dark frames, and the darkest parts of others, enter the line only where
+their variance is above 0.5 DN^2: below that, rounding to whole DN does not act as noise of 1/12.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
 
     from isp.noise.calibrate import Line, Rows, Transfer
     from isp.noise.profile import NoiseProfile
@@ -88,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    outputs = {kind: args.output.with_name(f"{args.output.name}.{kind}") for kind in ("yaml", "json", "png")}
+    outputs = {kind: args.output.with_name(f"{args.output.name}.{kind}") for kind in ("yaml", "json", "html", "png")}
     for path in outputs.values():
         if path.exists() and not args.overwrite:
             raise RefusedError(f"{path} exists; -Y replaces it")
@@ -103,18 +105,21 @@ def run(args: argparse.Namespace) -> None:
     profile = make_profile(results, meta, args.name)
     record = {"frames": [str(path) for path in args.frames], "dark": [str(path) for path in args.dark]}
     report = make_report(results, profile, meta) | record
-    for line in describe(results, profile, meta):
-        print(line)
+    lines = describe(results, profile, meta)
+    print(*lines, sep="\n")
     from isp.files import whole_file
+    from isp.output.page import write_page
 
     profile.save(outputs["yaml"], args.overwrite)
     with whole_file(outputs["json"], args.overwrite) as part:
         part.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if any(result.transfer is not None for result in results):
+    fig = plot(results, profile)
+    if fig is not None:
         with whole_file(outputs["png"], args.overwrite) as part:
-            plot(results, profile, part)
+            fig.savefig(part, dpi=120, format="png")
     else:
         outputs.pop("png")
+    write_page(outputs["html"], make_page(results, profile, meta, lines, fig), args.overwrite)
     print("written: " + ", ".join(str(path) for path in outputs.values()))
 
 
@@ -385,19 +390,19 @@ def transfer_line(line: Line) -> str:
     )
 
 
-def plot(results: list[IsoResult], profile: NoiseProfile, path: Path) -> None:
-    """Variance over signal of every group, with the fitted lines, and the residuals."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise RefusedError("the plot needs matplotlib: pip install 'isp[plots]'") from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+def plot(results: list[IsoResult], profile: NoiseProfile) -> Figure | None:
+    """Variance over signal of every group, with the fitted lines, and the residuals; None where there is no matplotlib,
+    or no burst."""
     import numpy as np
 
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 8), sharex=True, height_ratios=(3, 1), layout="constrained")
-    markers = ("o", "s", "^", "v")
+    from isp.output.plots import new_figure
+
     calibrated = [(result, result.transfer) for result in results if result.transfer is not None]
+    figure = new_figure((8, 8)) if calibrated else None
+    if figure is None:
+        return None
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    markers = ("o", "s", "^", "v")
     for number, (result, transfer) in enumerate(calibrated):
         colour = f"C{number}"
         groups = transfer.groups
@@ -423,8 +428,43 @@ def plot(results: list[IsoResult], profile: NoiseProfile, path: Path) -> None:
     bottom.set_ylabel("off the line (%)")
     bottom.set_xlabel("signal above dark (DN)")
     bottom.grid(alpha=0.3)
-    figure.savefig(path, dpi=120, format="png")
-    plt.close(figure)
+    return figure
+
+
+def make_page(
+    results: list[IsoResult], profile: NoiseProfile, meta: RawMetadata, lines: list[str], fig: Figure | None
+) -> str:
+    """The figures and the plot, as HTML."""
+    from isp.output.page import code, paragraph, skeleton, table
+    from isp.output.plots import shown
+
+    letters = str(meta.cfa) if meta.cfa else "-" * 4
+    rows: list[tuple[str, ...]] = []
+    for result in results:
+        if result.transfer is None:
+            assert result.estimate is not None
+            k, read = result.estimate
+            rows.append((f"ISO {result.iso:g}, one frame", f"{k:.4g}", "", f"{read:.4g}", "", "rough estimate"))
+            continue
+        places = [("all sites", result.transfer.shared)]
+        places += [(f"{a} {b}", x) for a, b, x in zip(letters, SITES, result.transfer.planes, strict=True)]
+        for number, (place, line) in enumerate(places):
+            used = "used" if result.transfer.agree == (number == 0) else ""
+            both = [(f"{x.value:.4g}", f"{x.low:.4g} to {x.high:.4g}") for x in (line.gain, line.read)]
+            rows.append((f"ISO {result.iso:g}, {place}", *both[0], *both[1], f"{line.misfit:.1%}", used))
+    header = ("", "K, DN per electron", "95 %", "read variance, DN²", "95 %", "misfit", "")
+    caption = (
+        "Variance over time against the signal: its slope is K, its offset the read noise; below, the distance from "
+        "the line. Bars are 95 % intervals"
+    )
+    single = all(result.transfer is None for result in results)
+    sections = {
+        "Photon transfer": paragraph("Single frames have no noise over time.") if single else shown(fig, caption),
+        "Figures": table(rows, header),
+        "Report": code("\n".join(lines)),
+    }
+    subtitle = f"{profile.sensor}, {meta.cfa or 'monochrome'}, {profile.scale:g} DN between black and white"
+    return skeleton(f"Noise of {profile.name}", sections, subtitle=subtitle)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,10 @@ def test_two_isos_with_dark_frames(frames, tmp_path, capsys):
     assert report["closed_form"]["gain_per_iso"] == pytest.approx(1 / 400, rel=0.02)
     assert report["closed_form"]["log_read_slope"] == pytest.approx(1, abs=0.03)
     assert Path(f"{out}.png").read_bytes()[:4] == b"\x89PNG"
+    page = Path(f"{out}.html").read_text()
+    assert "data:image/svg+xml" in page
+    assert f'<td class="number">{high["shared"]["gain"]["value"]:.4g}</td>' in page
+    assert text.splitlines()[2].split()[0] in page
 
     assert calibrate_noise.main([*light, "-o", str(out)]) == 1
     assert "acme.yaml exists; -Y replaces it" in capsys.readouterr().err
@@ -92,6 +96,16 @@ def test_one_frame_is_a_rough_estimate(frames, tmp_path, capsys):
     assert shot[0] * 4031 == pytest.approx(2, rel=0.15)
     assert read[0] * 4031**2 == pytest.approx(64, rel=0.3)
     assert not Path(f"{out}.png").exists()
+    assert "ISO 800, one frame" in Path(f"{out}.html").read_text()
+
+
+def test_without_matplotlib_the_page_says_so(frames, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    light, _ = frames
+    out = tmp_path / "plain"
+    assert calibrate_noise.main([*light[:6], "-o", str(out)]) == 0
+    assert "the figure needs matplotlib, pip install &#x27;isp[plots]&#x27;" in Path(f"{out}.html").read_text()
+    assert sorted(path.suffix for path in tmp_path.glob("plain*")) == [".html", ".json", ".yaml"]
 
 
 def test_refusals_are_one_line(frames, tmp_path, capsys):
