@@ -45,8 +45,8 @@ KEYS = (
 
 
 class Window(NamedTuple):
-    """Values of a layer at full resolution. values: h w C, float; top, left: where they lie in the layer. step: to carry
-    them to multiples of it, 0 at 0, where the smallest step that spans them would be finer than they are."""
+    """Values of a layer at full resolution. values: h w C, float; top, left: where they lie in the layer. step: carry
+    them as multiples of it, where the smallest step that spans them would be finer than they are."""
 
     top: int
     left: int
