@@ -86,6 +86,7 @@ PROTOCOL = (
     "pictures. Noise S:O with variance S x + O, black 0 and white 1."
 )
 SIDE, GAP, CAPTION = 160, 2, 14  # pixels of a crop, between two of them, and of its caption
+SHEETS = 12  # pictures whose crops are in the page, some 300 kB each
 DEFAULT = "msg,menon2007,libraw-DHT,libraw-AHD+FBDD"
 
 
@@ -415,8 +416,8 @@ def strip(pictures: Sequence[Tensor]) -> np.ndarray:
     return (torch.cat(windows, -1).permute(1, 2, 0) * 255).round().byte().numpy()
 
 
-def write_sheet(path: Path, strips: dict[Cell, np.ndarray], names: Sequence[str]) -> None:
-    """A PNG of the strips of one picture: a row for each cell, a column for the truth and for each developer."""
+def contact_sheet(strips: Mapping[Cell, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """H W 3, uint8, of the strips of one picture: a row for each cell, a column for the truth and each developer."""
     from PIL import Image, ImageDraw
 
     side = next(iter(strips.values())).shape[0]
@@ -430,8 +431,7 @@ def write_sheet(path: Path, strips: dict[Cell, np.ndarray], names: Sequence[str]
             sheet.paste(Image.fromarray(window), (column * step, row * row_step + 2 * CAPTION))
     for row, cell in enumerate(strips):
         pen.text((2, row * row_step + CAPTION + 1), str(cell), fill=(220, 220, 220))
-    with whole_file(path, overwrite=True) as part:
-        sheet.save(part, format="PNG")
+    return np.asarray(sheet)
 
 
 # --- the report ------------------------------------------------------------------------------------------------------
@@ -456,13 +456,18 @@ class Figures:
         return METRICS[metric].sign * max(METRICS[metric].sign * mean for mean in means) if means else None
 
 
-def table(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    lines = [f"| {title} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    return "\n".join(lines + [f"| {name} | " + " | ".join(row) + " |" for name, row in rows.items()])
-
-
 def shown(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+class Table(NamedTuple):
+    title: str
+    columns: Sequence[str]
+    rows: Mapping[str, Sequence[str]]
+
+    def markdown(self) -> str:
+        lines = [f"| {self.title} | " + " | ".join(self.columns) + " |", "|---" * (len(self.columns) + 1) + "|"]
+        return "\n".join(lines + [f"| {name} | " + " | ".join(row) + " |" for name, row in self.rows.items()])
 
 
 def tables(
@@ -472,8 +477,8 @@ def tables(
     models: Sequence[str],
     metrics: Sequence[str],
     given: dict[Cell, float] | None = None,
-) -> str:
-    """The Markdown of a run. given: the excellence line of each cell (first metric); None: the best model's."""
+) -> list[Table]:
+    """The tables of a run. given: the excellence line of each cell (first metric); None: the best model's."""
     names = [*classical, *models]
     levels = list(dict.fromkeys(cell.level for cell in cells))
     parts = []
@@ -482,18 +487,18 @@ def tables(
         for name in names:
             means = [figures.mean(name, metric, [cell for cell in cells if cell.level == level]) for level in levels]
             rows[name] = [shown(mean, METRICS[metric].digits) for mean in means]
-        parts.append(table(METRICS[metric].title, levels, rows))
+        parts.append(Table(METRICS[metric].title, levels, rows))
     first = METRICS[metrics[0]]
     if len(cells) > len(levels):
         rows = {
             str(cell): [shown(figures.mean(name, metrics[0], [cell]), first.digits) for name in names] for cell in cells
         }
-        parts.append(table(first.title, names, rows))
+        parts.append(Table(first.title, names, rows))
     if models and classical:
         rows = {name: shares(figures, cells, name, classical, models, metrics[0], given) for name in models}
         columns = ["cells above the acceptance line", "least distance", "at the excellence line", "least distance"]
-        parts.append(table(first.title, columns, rows))
-    return "\n\n".join(parts)
+        parts.append(Table(first.title, columns, rows))
+    return parts
 
 
 def shares(
@@ -524,6 +529,67 @@ def shares(
     return row
 
 
+def page(
+    command: str,
+    figures: Figures,
+    cells: Sequence[Cell],
+    names: Sequence[str],
+    metrics: Sequence[str],
+    parts: Sequence[Table],
+    strips: Mapping[str, Mapping[Cell, np.ndarray]],
+) -> str:
+    """report.html: the tables, every metric against the noise, and crops of the pictures on which the developers differ
+    most. strips: of each picture; empty without --crops."""
+    from isp.output.page import code, paragraph, picture, skeleton
+    from isp.output.page import table as html_table
+    from isp.output.plots import curves
+
+    levels: dict[str, list[Cell]] = {}
+    for cell in cells:
+        levels.setdefault(cell.level, []).append(cell)
+    noise = {level: float(np.mean([grey_noise(cell) for cell in of])) for level, of in levels.items()}
+    rising = sorted(levels, key=lambda level: noise[level])
+    plots = []
+    for metric in metrics if len(levels) > 1 else ():
+        lines = {}
+        for name in names:
+            means = [(noise[level], figures.mean(name, metric, levels[level])) for level in rising]
+            known = [(x, y) for x, y in means if y is not None]
+            lines[name] = ([x for x, _ in known], [y for _, y in known])
+        title = METRICS[metric].title
+        x_label = "standard deviation of the noise at 18 % grey, % of white"
+        plots.append(curves(lines, x_label, title, f"{title}, mean over the pictures"))
+    most = sorted(strips, key=lambda name: -disagreement(figures, name, metrics[0]))[:SHEETS]
+    pictures = [
+        picture(contact_sheet(strips[name], names), f"{name}: the truth, and each developer", kind="jpeg", quality=92)
+        for name in most
+    ]
+    said = "At 1:1, the window of each picture with most detail."
+    if len(most) < len(strips):
+        said += (
+            f" {len(most)} of {len(strips)} pictures, those on which the developers differ most; the folder has all."
+        )
+    sections = {
+        "Figures": [html_table([(k, *v) for k, v in part.rows.items()], (part.title, *part.columns)) for part in parts],
+        "Against the noise": plots or paragraph("One level of noise: nothing to plot. --levels takes several."),
+        "Crops": [paragraph(said), *pictures] if strips else paragraph("None were kept; --crops does."),
+        "How": [code(command), paragraph(PROTOCOL)],
+    }
+    return skeleton("Evaluation", sections, subtitle=", ".join(names))
+
+
+def grey_noise(cell: Cell) -> float:
+    """Standard deviation of the noise of a cell at x = 0.18, mean over its planes, in % of white."""
+    shot, read = noise_of(cell).T
+    return float(100 * np.sqrt(0.18 * shot + read).mean())
+
+
+def disagreement(figures: Figures, picture: str, metric: str) -> float:
+    """The largest distance between two developers on a picture, over its cells."""
+    of = [found.values() for (name, _), found in figures.of.items() if name == picture]
+    return max((max(v[metric] for v in found) - min(v[metric] for v in found) for found in of if found), default=0.0)
+
+
 def versions() -> dict[str, str]:
     from importlib.metadata import version
 
@@ -541,7 +607,7 @@ def record(
 
     device = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else "cpu"
     return {
-        "command": shlex.join(["python", "-m", "tools.evaluate", *argv]),
+        "command": command_line(argv),
         "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {cpu_name()}; models on {device}",
         "versions": versions(),
@@ -608,7 +674,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--jobs", type=whole(1), default=1, metavar="N", help="processes, of one thread each; default: 1")
     add("--device", default="cpu", metavar="D", help="of the models, for example cuda; default: cpu")
     add("--excellence", type=Path, metavar="JSON", help="report of an earlier run whose best is the excellence line")
-    add("-o", "--output", type=Path, metavar="DIR", help="write report.md, report.json and crops into this folder")
+    add("-o", "--output", type=Path, metavar="DIR", help="write report.html, report.md, report.json, crops")
     add("--crops", action="store_true", help="with -o: crops of every picture, side by side, as PNG")
     return parser
 
@@ -630,6 +696,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_all(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    from PIL import Image
+
     metrics = usable(chosen(arguments.metrics, METRICS, "metric"))
     classical = classical_of(arguments.developers)
     if not metrics or not (classical or arguments.model):
@@ -662,18 +730,27 @@ def run_all(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     results = evaluate_all(tasks, arguments.jobs)
     figures = Figures({task.key: results[task.key].figures for task in tasks})
     pictures = list(dict.fromkeys(task.name for task in tasks))
-    text = f"`{shlex.join(['python', '-m', 'tools.evaluate', *argv])}`, {len(pictures)} pictures. {PROTOCOL}\n\n"
-    text += tables(figures, cells, classical, models, metrics, given)
+    parts = tables(figures, cells, classical, models, metrics, given)
+    text = f"`{command_line(argv)}`, {len(pictures)} pictures. {PROTOCOL}\n\n"
+    text += "\n\n".join(part.markdown() for part in parts)
     print(text)
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
         write(arguments.output / "report.md", text + "\n")
         write(arguments.output / "report.json", json.dumps(record(arguments, argv, figures, cells), indent=1) + "\n")
+        names, strips = [*classical, *models], {}
         for picture in pictures if arguments.crops else ():
-            strips = {cell: strip for cell in cells if (strip := results[picture, cell].strip) is not None}
+            strips[picture] = {cell: strip for cell in cells if (strip := results[picture, cell].strip) is not None}
             name = Path(picture).with_suffix(".png").as_posix().replace("/", "-")
-            write_sheet(arguments.output / name, strips, [*classical, *models])
+            with whole_file(arguments.output / name, overwrite=True) as place:
+                Image.fromarray(contact_sheet(strips[picture], names)).save(place, format="PNG")
+        html = page(command_line(argv), figures, cells, names, metrics, parts, strips)
+        write(arguments.output / "report.html", html)
     return 0
+
+
+def command_line(argv: Sequence[str]) -> str:
+    return shlex.join(["python", "-m", "tools.evaluate", *argv])
 
 
 def evaluate_all(tasks: Sequence[Task], jobs: int) -> dict[tuple[str, Cell], Result]:

@@ -37,12 +37,8 @@ def curves(
     caption: str,
     *,
     log_y: bool = False,
-    x_ticks: Mapping[float, str] | None = None,
 ) -> Html:
-    """Lines over one pair of axes, each with its name: (x, y) points in the order that they are joined.
-
-    x_ticks: place to label, instead of numbers.
-    """
+    """Lines over one pair of axes, each with its name: (x, y) points in the order that they are joined."""
     fig = new_figure()
     if fig is not None:
         axes = fig.subplots()
@@ -52,8 +48,6 @@ def curves(
         axes.set(xlabel=x_label, ylabel=y_label)
         if log_y:
             axes.set_yscale("log")
-        if x_ticks is not None:
-            axes.set_xticks(list(x_ticks), list(x_ticks.values()))
         axes.grid(alpha=0.3)
         if len(lines) > 1:
             axes.legend(fontsize="small")

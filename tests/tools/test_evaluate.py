@@ -1,5 +1,6 @@
 """The benchmark from end to end: simulation and metrics against NumPy, memory against files, and the command."""
 
+import importlib.util
 import json
 import shutil
 import warnings
@@ -269,11 +270,12 @@ def test_lines():
         for i, cell in enumerate(cells)
         for picture, shift in (("p", -1), ("q", 1))
     }
-    text = tables(Figures(of), cells, ["x", "y"], ["m", "n"], ["psnr"])
+    text = "\n".join(part.markdown() for part in tables(Figures(of), cells, ["x", "y"], ["m", "n"], ["psnr"]))
     assert "| x | 30.00 | 25.00 |" in text
     assert "| m | 1 of 2 | -0.50 | 0 of 2 | -1.50 |" in text
     assert "| n | 2 of 2 | +1.00 | 2 of 2 | +0.00 |" in text
-    text = tables(Figures(of), cells, ["x", "y"], ["m", "n"], ["psnr"], {cells[0]: 31.0})
+    given = {cells[0]: 31.0}
+    text = "\n".join(part.markdown() for part in tables(Figures(of), cells, ["x", "y"], ["m", "n"], ["psnr"], given))
     assert "| m | 1 of 2 | -0.50 | 1 of 1 | +0.00 |" in text
 
 
@@ -340,8 +342,12 @@ def test_report(tmp_path, folder, command):
     assert row["psnr"] == pytest.approx(measure(by_isp(frame, "msg"), truth, ["psnr"])["psnr"], abs=1e-4)
     assert {path.name for path in out.glob("*.png")} == {"0.png", "2.png", "4.png"}
     assert np.asarray(Image.open(out / "0.png")).shape[1] == 3 * 48 + 2 * 2
-
     line = read_line(out / "report.json", "psnr")  # what --excellence does
+    page = (out / "report.html").read_text()
+    assert f'<td class="number">{line[Cell(CAMERA, "BGGR", "iso3200")]:.2f}</td>' in page
+    assert page.count("data:image/jpeg") == 3
+    assert page.count("data:image/svg+xml") == (2 if importlib.util.find_spec("matplotlib") else 0)
+
     assert len(line) == 4
     assert f"{line[Cell(CAMERA, 'BGGR', 'iso3200')]:.2f} |" in printed
 
