@@ -62,8 +62,9 @@ BORDER = 32  # pixels by which another developer's picture may be smaller than t
 
 
 class Picture(NamedTuple):
-    """One side of a comparison. pixels: H W 3, float32, encoded sRGB in [0, 1], rounded to 8 bits; box: where it lies
-    in the upright active area (top, left, bottom, right), for a picture of the raw; None for a file."""
+    """One side of a comparison. name: its argument, a file without its folder. pixels: H W 3, float32, encoded sRGB in
+    [0, 1], rounded to 8 bits. box: where it lies in the upright active area (top, left, bottom, right), for a picture
+    of the raw; None for a file."""
 
     name: str
     pixels: np.ndarray
@@ -148,9 +149,10 @@ def _picture(source: Source, chosen: Path | None) -> Picture:
     from isp.developers import PROGRAMS, by_libraw
 
     if source.kind == "file":
-        return Picture(source.argument, _rounded(_read(Path(source.argument))))
+        return Picture(Path(source.argument).name, _rounded(_read(Path(source.argument))))
     path = Path(source.argument) if source.kind == "raw" else chosen
     assert path is not None
+    name = path.name if source.kind == "raw" else source.argument
     import isp.raw
 
     raw = isp.raw.read(path)
@@ -159,17 +161,17 @@ def _picture(source: Source, chosen: Path | None) -> Picture:
         from isp.pipeline import render
 
         pixels = render(raw, source.options)[0].permute(1, 2, 0).numpy()
-        return Picture(source.argument, _rounded(pixels), own[1])
+        return Picture(name, _rounded(pixels), own[1])
     if source.kind == "libraw":
         algorithm, _, reduction = source.algorithm.partition("+")
         by = partial(by_libraw, algorithm=algorithm, fbdd=bool(reduction))
-        return Picture(source.argument, pixels := _rounded(by(path)), _box_of(source.argument, pixels, *own))
+        return Picture(name, pixels := _rounded(by(path)), _box_of(name, pixels, *own))
     with tempfile.TemporaryDirectory() as folder:
         try:
             pixels = _rounded(PROGRAMS[source.kind].develop(path.resolve(), Path(folder)))
         except (RuntimeError, subprocess.TimeoutExpired) as error:
-            raise ValueError(f"{source.argument}: {error}") from error
-    return Picture(source.argument, pixels, _box_of(source.argument, pixels, *own))
+            raise ValueError(f"{name}: {error}") from error
+    return Picture(name, pixels, _box_of(name, pixels, *own))
 
 
 def _read(path: Path) -> np.ndarray:
@@ -298,10 +300,11 @@ def difference(picture: np.ndarray, truth: np.ndarray) -> Difference:
             try:
                 figures[name] = float(metric(x, y, 1.0, 0))
             except FileNotFoundError as error:
-                figures[name] = "no weights"
+                figures[name] = "–"
                 figures[f"{name}: why"] = str(error)
-            except ValueError:  # smaller than its window
-                figures[name] = "picture too small"
+            except ValueError as error:  # a picture smaller than its window
+                figures[name] = "–"
+                figures[f"{name}: why"] = str(error)
     figures["CIEDE2000, mean"] = float(colour.mean())
     figures["95 % below"] = float(np.percentile(colour, 95))
     figures["most"] = float(colour.max())
@@ -354,7 +357,7 @@ def page(pictures: Sequence[Picture], note: str = "", notes: Sequence[str] = ())
         before=_summary(pictures, found, [note, *notes], whole=len(windows) == 1 and windows[0][2:] == (height, width)),
         quality=92,
     )
-    title = " / ".join(Path(picture.name).name for picture in pictures)
+    title = " / ".join(picture.name for picture in pictures)
     return skeleton(
         title, {"": body}, subtitle="compared", assets=("viewer.css", "viewer.js"), blocks=[block], body="app"
     )
@@ -431,9 +434,10 @@ def _summary(pictures: Sequence[Picture], found: Sequence[Difference], notes: Se
         [name, *(value if isinstance(value := one.figures[name], str) else f"{value:.4g}" for one in found)]
         for name in names
     ]
-    why = [text for name, text in found[0].figures.items() if name.endswith(": why")]
-    parts: list[Any] = [table(rows, ("to A", *letters))]
-    parts += [paragraph(f"No LPIPS: {text}") for text in why]
+    why = {name.removesuffix(": why"): text for name, text in found[0].figures.items() if name.endswith(": why")}
+    title = f"The others to A, {pictures[0].name}"
+    parts: list[Any] = [table(rows, ("", *letters), title)]
+    parts += [fold(f"Why no {name}", paragraph(text)) for name, text in why.items()]
     parts += [paragraph(text) for text in notes if text]
     for letter, picture, one in zip(letters, pictures[1:], found, strict=True):
         buttons = [

@@ -1,8 +1,10 @@
 """What tests share: where the development data is."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import Browser, find_browser
 
 
 @pytest.fixture(scope="session")
@@ -12,6 +14,17 @@ def shared() -> Path:
     if not (folder / "data" / "raw").is_dir():
         pytest.skip("needs ../shared/data (real raws and photographs), which is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium for pages; tests that need it skip where none is installed."""
+    command = find_browser()
+    if command is None:
+        pytest.skip("needs chromium (or google-chrome) on the PATH")
+    found = Browser(command)
+    yield found
+    found.close()
 
 
 @pytest.fixture

@@ -295,6 +295,7 @@ def viewer(
             ("clipped", "Clipped", "pixels from white on, magenta (X)"),
             ("negative", "Negative", "pixels below black, cyan (N)"),
         )
+        if any(getattr(layer, {"cfa": "cfa", "clipped": "high", "negative": "low"}[name]) for layer in layers)
     ]
     exposure = [
         tag("button", "◐−", type="button", data_do="darker", title="view darker by half a stop ([)"),
