@@ -19,7 +19,6 @@ from isp.options import RenderOptions
 from isp.parameters import RenderParameters, resolve
 from isp.raw.image import RawImage
 from isp.raw.metadata import ORIENTATIONS, RawMetadata
-from isp.raw.opcodes import GainMap
 
 BITS = (8, 16)
 ROWS = 128  # of a piece of work, a multiple of GRID
@@ -130,8 +129,8 @@ def display_obstacle(meta: RawMetadata, p: RenderParameters, bits: int = 8) -> s
 
 
 def _opcodes(meta: RawMetadata) -> str | None:
-    if other := next((opcode for opcode in meta.opcode_list2 if not isinstance(opcode, GainMap)), None):
-        return f"OpcodeList2 with {other.name}"
+    if other := next((opcode.name for opcode in meta.opcode_list2 if opcode.name != "GainMap"), None):
+        return f"OpcodeList2 with {other}"
     return f"OpcodeList3 with {meta.opcode_list3[0].name}" if meta.opcode_list3 else None
 
 

@@ -17,6 +17,13 @@ enum { NONE, CLIP, RECONSTRUCT };                                               
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* The loop behind it reads nothing that it has written: arrays do not overlap. */
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 /* One GainMap of OpcodeList2 on the rows top, top + pitch ... before bottom. */
 struct gain_map {
     const float *gains;   /* points x width: interpolated along columns; 1 where the map says nothing */
@@ -63,7 +70,7 @@ struct colour {
     const struct table *hue_sat_map, *look;
     const struct spline *tone;
     const float *around; /* grid of colours for RECONSTRUCT, rows x cols x 4; NULL while it is being gathered */
-    int32_t highlights, two_matrices, compress, filmic, encode, bits;
+    int32_t highlights, two_matrices, compress, filmic, bits;
     float slope, knee, scale, exponent, offset; /* isp.primaries.Curve */
 };
 
@@ -175,6 +182,7 @@ static void gather(float *seen, const float *r, const float *g, const float *b, 
 
 INLINE int any_near(const float *r, const float *g, const float *b, const float (*limit)[STRIDE], int n) {
     int any = 0;
+    INDEPENDENT
     for (int i = 0; i < n; i++)
         any |= (r[i] > NEAR * limit[0][i]) | (g[i] > NEAR * limit[1][i]) | (b[i] > NEAR * limit[2][i]);
     return any;
@@ -283,6 +291,7 @@ int isp_surroundings(float *grid, int32_t rows, int32_t cols) {
 /* ------------------------------------------------------------------ colour: from camera RGB to codes */
 
 static void apply_matrix(const float *m, float *restrict r, float *restrict g, float *restrict b, int n) {
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
         float x = r[i], y = g[i], z = b[i];
         r[i] = m[0] * x + m[1] * y + m[2] * z;
@@ -309,6 +318,7 @@ INLINE void read_table(const struct table *t, float row, float saturation, float
 static void apply_table(const struct table *t, float *restrict r, float *restrict g, float *restrict b, int n) {
     const float tiny = 1e-6f;
     int srgb = t->srgb && t->values > 1;
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
         float value = most(most(r[i], g[i]), b[i]), chroma = value - least(least(r[i], g[i]), b[i]);
         float span = chroma == 0 ? 1 : chroma;
@@ -367,6 +377,7 @@ INLINE void between(float *r, float *g, float *b, float smallest, float largest,
 }
 
 static void apply_spline(const struct spline *s, float *restrict r, float *restrict g, float *restrict b, int n) {
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
         float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
         between(r + i, g + i, b + i, smallest, largest, on_spline(s, smallest), on_spline(s, largest));
@@ -374,6 +385,7 @@ static void apply_spline(const struct spline *s, float *restrict r, float *restr
 }
 
 static void apply_filmic(float *restrict r, float *restrict g, float *restrict b, int n) {
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
         float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
         between(r + i, g + i, b + i, smallest, largest, filmic(smallest), filmic(largest));
@@ -383,6 +395,7 @@ static void apply_filmic(float *restrict r, float *restrict g, float *restrict b
 /* isp/stages/gamut.py */
 static void compress_gamut(float *restrict r, float *restrict g, float *restrict b, int n) {
     const float threshold = 0.85f, black = 2e-3f;
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
         float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
         float distance = (largest - smallest) / (fabsf(largest) + black);
@@ -397,14 +410,16 @@ static void compress_gamut(float *restrict r, float *restrict g, float *restrict
 
 INLINE uint32_t code(const struct colour *k, float x, float top) {
     x = clamp(x, 0, 1);
-    return (uint32_t)(int32_t)((k->encode ? encoded(k, x) : x) * top + 0.5f);
+    return (uint32_t)(int32_t)(encoded(k, x) * top + 0.5f);
 }
 
 /* Interleaved codes at out, out + step ...; step 3 or 6 is a row of the picture as it lies in memory. */
-static void write_codes(const struct colour *k, const float *r, const float *g, const float *b, int n, uint8_t *out,
+static void write_codes(const struct colour *colour, const float *r, const float *g, const float *b, int n, uint8_t *out,
                         int64_t step) {
+    const struct colour copy = *colour, *k = &copy; /* which no store to pixels can change */
     if (k->bits == 8) {
         uint32_t pixels[TILE + 2];
+        INDEPENDENT
         for (int i = 0; i < n; i++)
             pixels[i] = code(k, r[i], 255) | code(k, g[i], 255) << 8 | code(k, b[i], 255) << 16;
         int i = 0;
@@ -419,6 +434,7 @@ static void write_codes(const struct colour *k, const float *r, const float *g, 
             for (int c = 0; c < 3; c++) out[i * step + c] = (uint8_t)(pixels[i] >> 8 * c);
     } else {
         uint64_t pixels[TILE];
+        INDEPENDENT
         for (int i = 0; i < n; i++)
             pixels[i] = code(k, r[i], 65535) | (uint64_t)code(k, g[i], 65535) << 16 | (uint64_t)code(k, b[i], 65535) << 32;
         int i = 0;
@@ -448,10 +464,12 @@ static void finish(const struct colour *k, const struct picture *p, int rows, in
     if (from >= to) return;
     r += from, g += from, b += from, n = to - from;
     if (k->highlights == CLIP)
+        INDEPENDENT
         for (int i = 0; i < n; i++) r[i] = least(r[i], 1), g[i] = least(g[i], 1), b[i] = least(b[i], 1);
     apply_matrix(k->first, r, g, b, n);
     if (k->hue_sat_map) apply_table(k->hue_sat_map, r, g, b, n);
     if (k->exposure != 1)
+        INDEPENDENT
         for (int i = 0; i < n; i++) r[i] *= k->exposure, g[i] *= k->exposure, b[i] *= k->exposure;
     if (k->look) apply_table(k->look, r, g, b, n);
     if (k->tone) apply_spline(k->tone, r, g, b, n);
@@ -478,6 +496,7 @@ static void shade(const struct mosaic *m, int y, int from, int to, float *restri
         const float *upper = map->gains + (int64_t)below * m->width;
         const float *lower = below + 1 < map->points ? upper + m->width : upper;
         float share = map->share[y];
+        INDEPENDENT
         for (int x = from; x < to; x++) out[x - from] *= upper[x] + share * (lower[x] - upper[x]);
     }
 }
@@ -489,15 +508,18 @@ static void level(const struct mosaic *m, int y, int from, int to, float *restri
     int64_t start = y * m->stride;
     if (m->floating) {
         const float *counts = (const float *)m->counts + start;
+        INDEPENDENT
         for (int x = from; x < to; x++) out[x - from] = (counts[x] - (black[x] + of_row)) * scale[x];
     } else if (m->entries) {
         const uint16_t *counts = (const uint16_t *)m->counts + start;
+        INDEPENDENT
         for (int x = from; x < to; x++) {
             int count = counts[x] < m->entries ? counts[x] : m->entries - 1;
             out[x - from] = (m->linear[count] - (black[x] + of_row)) * scale[x];
         }
     } else {
         const uint16_t *counts = (const uint16_t *)m->counts + start;
+        INDEPENDENT
         for (int x = from; x < to; x++) out[x - from] = ((float)(int32_t)counts[x] - (black[x] + of_row)) * scale[x];
     }
     shade(m, y, from, to, out);
@@ -522,6 +544,7 @@ static void limits(const struct mosaic *m, const float *gains, int y, int x, int
     for (int row = y - 1; row <= y + 1; row++) {
         if (row < 0 || row >= m->height) continue;
         int from = x > 0 ? x - 1 : 0, to = x + n < m->width ? x + n + 1 : m->width;
+        INDEPENDENT
         for (int i = from; i < to; i++) line[i - from] = 1;
         shade(m, row, from, to, line);
         for (int i = from; i < to; i++) {
@@ -532,6 +555,7 @@ static void limits(const struct mosaic *m, const float *gains, int y, int x, int
         }
     }
     for (int c = 0; c < 3; c++)
+        INDEPENDENT
         for (int i = 0; i < n; i++)
             limit[c][i] = gains[c] * (total[c][i] + total[c][i + 1] + total[c][i + 2]) /
                           (count[c][i] + count[c][i + 1] + count[c][i + 2]);
@@ -561,6 +585,7 @@ static void read_row(struct tile *t, int row) {
     int n = t->n + 2 * MARGIN;
     load(t->m, row, t->x - MARGIN, n, linear);
     float toe = t->m->toe, root = t->root;
+    INDEPENDENT
     for (int i = 0; i < n; i++) curved[i] = to_curve(linear[i], toe, root);
 }
 
@@ -583,6 +608,7 @@ static void interpolate(struct tile *t, int row) {
     float *restrict own = t->rgb[blue_row ? 2 : 0], *restrict middle = t->rgb[1], *restrict other = t->rgb[blue_row ? 0 : 2];
     float root = t->root;
     if (t->m->method == BILINEAR) {
+        INDEPENDENT
         for (int i = 0; i < t->n; i++) {
             float beside = x[i - 1] + x[i + 1], above = a1[i] + b1[i];
             float corners = a1[i - 1] + a1[i + 1] + b1[i - 1] + b1[i + 1];
@@ -595,6 +621,7 @@ static void interpolate(struct tile *t, int row) {
         }
         return;
     }
+    INDEPENDENT
     for (int i = 0; i < t->n; i++) {
         float beside = x[i - 1] + x[i + 1], above = a1[i] + b1[i];
         float beside2 = x[i - 2] + x[i + 2], above2 = a2[i] + b2[i];
@@ -622,6 +649,7 @@ static void differences_and_gradients(struct tile *t, int row) {
     const float *restrict green = t->green[(row + t->m->down) & 1] + GUARD;
     const float *restrict c = x[4];
     int n = t->n + 2 * MARGIN;
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
         float sign = 1 - 2 * green[i];
         diff_h[i] = (0.5f * (c[i - 1] + c[i + 1]) - 0.5f * c[i] - 0.25f * (c[i - 2] + c[i + 2])) * sign;
@@ -632,6 +660,7 @@ static void differences_and_gradients(struct tile *t, int row) {
                            0.0625f * (x[8][i] - x[0][i]));
     }
     raw[0] = raw[n + 1] = 0;
+    INDEPENDENT
     for (int i = 0; i < n; i++) grad_v[i] = raw[i] + raw[i + 1] + raw[i + 2];
 }
 
@@ -645,8 +674,10 @@ static void sides(struct tile *t, int row) {
     float *restrict vertical = LINE(VERTICAL, row), *restrict horizontal = LINE(HORIZONTAL, row), grad[STRIDE];
     const float floor = 0.04f;
     int n = t->n + 2 * MARGIN;
+    INDEPENDENT
     for (int i = 0; i < n; i++) grad[i + 3] = h0[i] + h1[i] + h2[i];
     grad[0] = grad[1] = grad[2] = 0;
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
         float v = v0[i] + v1[i] + v2[i] + v3[i] + floor, h = grad[i] + grad[i + 1] + grad[i + 2] + grad[i + 3] + floor;
         up[i] = 1 / (v * v);
@@ -664,6 +695,7 @@ static void first_difference(struct tile *t, int row) {
     float *restrict to_left = LINE(TO_LEFT, row), *restrict to_right = LINE(TO_RIGHT, row);
     float *restrict difference = LINE(DIFFERENCE, row);
     int n = t->n + 2 * MARGIN;
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
         float scale = 1 / (up[i] + down[i] + left[i] + left[i + 3]);
         to_up[i] = up[i] * scale;
@@ -682,6 +714,7 @@ static void better_difference(struct tile *t, int row) {
     float *restrict better = LINE(BETTER, row);
     const float update = 0.7f;
     int n = t->n + 2 * MARGIN;
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
         float around = to_up[i] * above[i] + to_down[i] * below[i] + to_left[i] * d[i - 2] + to_right[i] * d[i + 2];
         better[i] = (d[i] + update * (around - d[i])) * (1 - green[i]);
@@ -695,6 +728,7 @@ static void corners(struct tile *t, int row) {
     float *restrict own = LINE(blue_row ? LESS_BLUE : LESS_RED, row);
     float *restrict other = LINE(blue_row ? LESS_RED : LESS_BLUE, row);
     int n = t->n + 2 * MARGIN;
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
         float near = a1[i - 1] + a1[i + 1] + b1[i - 1] + b1[i + 1];
         float beyond = a1[i - 3] + a1[i + 3] + b1[i - 3] + b1[i + 3] + a3[i - 1] + a3[i + 1] + b3[i - 1] + b3[i + 1];
@@ -716,6 +750,7 @@ static void join(struct tile *t, int row) {
     const float *restrict green = t->green[blue_row] + GUARD + MARGIN;
     float *restrict r = t->rgb[0], *restrict g = t->rgb[1], *restrict b = t->rgb[2], *own = t->rgb[blue_row ? 2 : 0];
     float root = t->root;
+    INDEPENDENT
     for (int i = 0; i < t->n; i++) {
         float less_red = up[i] * red_above[i] + down[i] * red_below[i] + left[i] * red[i - 1] + right[i] * red[i + 1];
         float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i] + left[i] * blue[i - 1] + right[i] * blue[i + 1];
@@ -726,6 +761,7 @@ static void join(struct tile *t, int row) {
         r[i] = from_curve(middle - less_red, root);
         b[i] = from_curve(middle - less_blue, root);
     }
+    INDEPENDENT
     for (int i = 0; i < t->n; i++) own[i] = green[i] > 0 ? own[i] : linear[i];
 }
 

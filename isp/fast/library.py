@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import shlex
 import shutil
 from functools import cache
@@ -22,6 +21,7 @@ SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.c", "pairs.c
 # Without errno and traps loops with roots and comparisons turn into vectors; infinities and NaN keep their meaning.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 WIDEST = ("-mprefer-vector-width=512",)  # of x86: compilers otherwise stop at half of what AVX-512 offers
+MACHINE = os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", "")
 MOST_SECONDS = 120  # of compiling, which takes some three
 
 
@@ -54,7 +54,7 @@ def _built() -> Path:
     program = shutil.which(compiler[0]) if compiler else None
     if program is None:
         raise UnavailableError(f"no C compiler: {compiler[0] if compiler else 'cc'} is not on the path")
-    flags = [*compiler[1:], *FLAGS, *(WIDEST if platform.machine() in ("x86_64", "AMD64") else ())]
+    flags = [*compiler[1:], *FLAGS, *(WIDEST if MACHINE in ("x86_64", "AMD64") else ())]
     path = cache_folder() / f"kernel-{_key(Path(program), flags)}.so"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def _key(program: Path, flags: list[str]) -> str:
     real = program.resolve()
     state = real.stat()
     digest = sha256(b"".join(source.read_bytes() for source in sorted(SOURCES[0].parent.glob("*.c"))))
-    digest.update(f"{flags} {real} {state.st_size} {state.st_mtime_ns} {platform.machine()} {_processor()}".encode())
+    digest.update(f"{flags} {real} {state.st_size} {state.st_mtime_ns} {MACHINE} {_processor()}".encode())
     return digest.hexdigest()[:24]
 
 
@@ -107,6 +107,8 @@ def _processor() -> str:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             return next((line for line in lines if line.startswith(("flags", "Features"))), "")
     except OSError:
+        import platform
+
         return platform.processor()
 
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isp.parameters import RenderParameters
-from isp.primaries import CURVES, SPACES
+from isp.primaries import CURVES, SPACES, Curve
 from isp.raw.metadata import RawMetadata
-from isp.raw.opcodes import GainMap
 from isp.toe import toe
+
+if TYPE_CHECKING:
+    from isp.raw.opcodes import Opcode
 
 METHODS = {"bilinear": 0, "malvar2004": 1, "msg": 2}  # the demosaics that the kernel knows
 HIGHLIGHTS = {"none": 0, "clip": 1, "reconstruct": 2}
@@ -79,7 +81,7 @@ class Colour(_Structure):
         ("look", POINTER(Table)),
         ("tone", POINTER(Spline)),
         ("around", c_void_p),
-        *((name, c_int32) for name in ("highlights", "two_matrices", "compress", "filmic", "encode", "bits")),
+        *((name, c_int32) for name in ("highlights", "two_matrices", "compress", "filmic", "bits")),
         *((name, c_float) for name in ("slope", "knee", "scale", "exponent", "offset")),
     ]
 
@@ -124,9 +126,8 @@ def mosaic_of(meta: RawMetadata, p: RenderParameters) -> Mosaic:
     if meta.linearization_table is not None:
         mosaic.entries = len(meta.linearization_table)
         mosaic.point("linear", _floats(meta.linearization_table))
-    given = [_gain_map(opcode, height, width) for opcode in meta.opcode_list2 if isinstance(opcode, GainMap)]
-    maps = [one for one in given if one is not None]
-    if maps:
+    given = [_gain_map(opcode, height, width) for opcode in meta.opcode_list2]
+    if maps := [one for one in given if one is not None]:
         array = (GainMapOf * len(maps))(*maps)
         mosaic.keep += [array, maps]
         mosaic.maps = ctypes.addressof(array)
@@ -134,9 +135,12 @@ def mosaic_of(meta: RawMetadata, p: RenderParameters) -> Mosaic:
     return mosaic
 
 
-def _gain_map(opcode: GainMap, height: int, width: int) -> GainMapOf | None:
+def _gain_map(opcode: Opcode, height: int, width: int) -> GainMapOf | None:
     """The map on the columns of the frame, interpolated between its points, and where each row lies between them; None
     for one that touches no sample. See isp.stages.opcodes.area."""
+    from isp.raw.opcodes import GainMap
+
+    assert isinstance(opcode, GainMap)
     top, left, bottom, right = (0, 0, height, width)
     if not opcode.everywhere:
         top, left, bottom, right = opcode.top, opcode.left, min(opcode.bottom, height), min(opcode.right, width)
@@ -167,6 +171,9 @@ def colour_of(p: RenderParameters, bits: int) -> Colour:
     """What is done to white-balanced camera RGB."""
     colour = Colour(gains=tuple(p.gains), exposure=1.0, highlights=HIGHLIGHTS[p.highlights], bits=bits)
     exposure = 2.0**p.exposure_ev
+    curve = Curve(1.0, 2.0, 1.0, 1.0, 0.0) if p.space == "camera" else CURVES[SPACES[p.space].transfer]
+    for name, value in curve._asdict().items():
+        setattr(colour, name, value)
     if p.space == "camera":
         colour.first = (c_float * 9)(*(exposure * np.eye(3)).ravel())
         return colour
@@ -189,10 +196,6 @@ def colour_of(p: RenderParameters, bits: int) -> Colour:
         if p.tone_curve is not None:
             colour.tone = ctypes.pointer(_spline(p.tone_curve))
     colour.first = (c_float * 9)(*first.ravel())
-    curve = CURVES[SPACES[p.space].transfer]
-    colour.encode = True
-    for name, value in curve._asdict().items():
-        setattr(colour, name, value)
     return colour
 
 

@@ -43,12 +43,14 @@ def read(path: str | Path) -> RawImage:
 def _read(path: Path) -> tuple[RawImage, list[str]]:
     from dataclasses import replace
 
-    from isp.raw.headerless import find_sidecar, read_headerless
     from isp.raw.tiff import Source, open_source, read_ifds
 
     with open_source(path) as file:
-        if path.suffix.lower() == ".npy" or (path.suffix.lower() == ".raw" and find_sidecar(path)):
-            return read_headerless(path), []
+        if path.suffix.lower() in (".npy", ".raw"):
+            from isp.raw.headerless import find_sidecar, read_headerless
+
+            if path.suffix.lower() == ".npy" or find_sidecar(path):
+                return read_headerless(path), []
         source = Source(file)
         if source.size == 0:
             raise RawFileError("the file is empty")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from isp.raw.cfa import CFA
 from isp.raw.errors import CutFileError, RawFileError, UnsupportedRawError
 from isp.raw.fields import Fields, positive, take_exif
 from isp.raw.image import RawImage
-from isp.raw.opcodes import Opcode, parse_opcode_list
 from isp.raw.segments import read_pixels
 from isp.raw.tiff import Ifd, Source, read_exif_ifd
+
+if TYPE_CHECKING:
+    from isp.raw.opcodes import Opcode
 
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW = 32803, 34892
 NEWEST = (1, 7)  # of the specification, as DNGBackwardVersion counts
@@ -204,6 +207,8 @@ def _take_levels(fields: Fields, raw: Ifd) -> None:
 
 
 def _opcodes(ifd: Ifd, code: int) -> tuple[Opcode, ...]:
+    from isp.raw.opcodes import parse_opcode_list  # a quarter of what a render imports, and few files need it
+
     try:
         return parse_opcode_list(ifd.data(code, MOST_OPCODE_BYTES))
     except RawFileError as error:

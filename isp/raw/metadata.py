@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isp.raw.cfa import CFA
-from isp.raw.opcodes import Opcode
+
+if TYPE_CHECKING:
+    from isp.raw.opcodes import Opcode
 
 MATRICES = tuple(f"{name}{i}" for name in ("color_matrix", "camera_calibration", "forward_matrix") for i in (1, 2, 3))
 # Orientation tag (TIFF 6.0, tag 274): transpose first, then flip rows (upside down), then flip columns (mirror).
