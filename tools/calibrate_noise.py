@@ -401,6 +401,7 @@ def plot(results: list[IsoResult], profile: NoiseProfile) -> Figure | None:
     figure = new_figure((8, 8)) if calibrated else None
     if figure is None:
         return None
+    figure.set_layout_engine("constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     markers = ("o", "s", "^", "v")
     for number, (result, transfer) in enumerate(calibrated):

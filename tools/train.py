@@ -18,7 +18,8 @@ examples:
 
 The same command goes on from the checkpoint of a run that was interrupted, however that happened, and ends with the
 same weights. SIGTERM and Ctrl-C write a checkpoint first. The run's folder takes config.yaml, run.json, log.jsonl,
-samples/, tensorboard/ (where tensorboard is installed), checkpoint.pt and, in the end, model/.
+report.html (anew at each validation), samples/, tensorboard/ (where tensorboard is installed), checkpoint.pt and, in
+the end, model/.
 
 exit code: 0 done, or stopped by SIGTERM after a checkpoint; 1 a loss was not finite; 2 wrong usage; 130 interrupted
 """

@@ -20,7 +20,7 @@ def new_figure(size: tuple[float, float] = SIZE) -> Figure | None:
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    return Figure(figsize=size, layout="constrained")
+    return Figure(figsize=size)
 
 
 def shown(fig: Figure | None, caption: str) -> Html:

@@ -44,6 +44,7 @@ from isp.train.data import Batch, open_batches, renoised, validation_set
 from isp.train.domains import to_domain
 from isp.train.group import Group
 from isp.train.losses import PhaseLoss
+from isp.train.report import write_report
 
 CHECKPOINT, CONFIG, LOG, RECORD = "checkpoint.pt", "config.yaml", "log.jsonl", "run.json"
 FORMAT = 1
@@ -103,7 +104,8 @@ class Step:
 class Engine:
     """One run: its networks, its data and its folder.
 
-    folder: takes config.yaml, run.json, log.jsonl, checkpoint.pt, samples/, tensorboard/ and, at the end, model/.
+    folder: takes config.yaml, run.json, log.jsonl, checkpoint.pt, samples/, tensorboard/, report.html (at each
+    validation) and, at the end, model/.
     A checkpoint that is there is gone on from; ValueError where it belongs to another recipe.
     progress: a bar with the time left, or lines where the output is no terminal.
     """
@@ -320,6 +322,7 @@ class Engine:
         line = self._log.write(self, "validation", means)
         if pictures:
             self._log.pictures(self.step, pictures)
+        write_report(self.folder)
         if self.progress:
             from tqdm import tqdm
 

@@ -1,5 +1,6 @@
 """A recipe that trains in seconds, and pictures for it."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +37,9 @@ def values(photos: Path) -> dict:
         "ema": 0.9,
         "checkpoint_minutes": 0,
     }
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures, which take a third of a second at each validation; tests/train/test_report.py has them."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
