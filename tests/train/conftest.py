@@ -41,5 +41,5 @@ def values(photos: Path) -> dict:
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports without figures, which take a third of a second at each validation; tests/train/test_report.py has them."""
+    """Reports without figures, which take a third of a second at each validation; test_report.py has them."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
