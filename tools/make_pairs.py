@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from isp.datasets.store import Plan
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
 EXAMPLES = """\
 examples:
   python -m tools.make_pairs photos/ --recipe mialgo --camera random --iso 800-12800 -n 10000 -o pairs/ --workers 8
@@ -279,7 +281,8 @@ def executor(workers: int, dask: str | None) -> Iterator[Executor]:
 
 
 def start_worker() -> None:
-    """One thread for each process, and none of them outlives the command."""
+    """One thread for each process, memory kept for the next pair, and no process outlives the command."""
+    import ctypes
     import multiprocessing
     import os
     import threading
@@ -287,6 +290,12 @@ def start_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
+    if (
+        sys.platform == "linux"
+    ):  # glibc would give each picture's memory back, and have it zeroed page by page for the next
+        keep = getattr(ctypes.CDLL(None), "mallopt", None)
+        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD) if keep else ():
+            keep(option, 1 << 30)
     warnings.filterwarnings("ignore", message=".*extrapolated", category=UserWarning)  # told once, by the command
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid == os.getppid():

@@ -10,6 +10,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -30,6 +31,7 @@ RAW_SUFFIXES = (
     ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw", ".3fr", ".iiq", ".raw", ".npy",
 )  # fmt: skip
 HDF5_SUFFIXES = (".h5", ".hdf5")
+END_OF_JPEG = b"\xff\xd9"  # no data of a scan look like it
 
 
 class SourceError(ValueError):
@@ -37,8 +39,9 @@ class SourceError(ValueError):
 
 
 class Sample(NamedTuple):
-    """rgb: 3 H W, float32. meta None: display-encoded sRGB, 0 to 1 (beyond 1 from scene-linear files); else
-    white-balanced linear camera RGB of a camera whose frames, with three samples at each pixel, meta describes."""
+    """rgb: 3 H W, float32, or uint8, which stands for 1/255 of it (see full). meta None: display-encoded sRGB, 0 to 1
+    (beyond 1 from scene-linear files); else white-balanced linear camera RGB, float32, of a camera whose frames, with
+    three samples at each pixel, meta describes."""
 
     rgb: Tensor
     name: str
@@ -101,7 +104,7 @@ class ImageFolder(Folder):
     suffixes = IMAGE_SUFFIXES
 
     def load(self, name: str) -> Sample:
-        return Sample(read_picture(self.path / name), name)
+        return Sample(_stored_picture(self.path / name), name)
 
 
 class RawFolder(Folder):
@@ -229,7 +232,7 @@ class Crops:
     def __getitem__(self, index: int) -> Sample:
         sample = self.source[index % len(self.source)]
         rng = np.random.default_rng([self.seed, index])
-        rgb = random_crop(sample.rgb, self.size * self.downscale, rng, sample.name)
+        rgb = full(random_crop(sample.rgb, self.size * self.downscale, rng, sample.name))
         meta = sample.meta and replace(sample.meta, height=self.size, width=self.size)
         return Sample(shrink(rgb, self.downscale, encoded=sample.meta is None), sample.name, meta)
 
@@ -255,9 +258,19 @@ def open_source(place: str | Path, *, size: int = 512, seed: int = 0, on_error: 
             raise SourceError(f"{place}: holds neither images nor raws") from None
 
 
+def full(rgb: Tensor) -> Tensor:
+    """A Sample's picture as float32; the same shape."""
+    return rgb.float() / 255 if rgb.dtype == torch.uint8 else rgb.float()
+
+
 def read_picture(path: str | Path) -> Tensor:
     """3 H W, float32: a picture file as display-encoded sRGB, 0 to 1; EXR and other half and float files are taken as
     scene-linear. Raises SourceError, in one line, for a file that is damaged or no picture."""
+    return full(_stored_picture(path)).contiguous()
+
+
+def _stored_picture(path: str | Path) -> Tensor:
+    """The same, uint8 for files of 8 bits."""
     if Path(path).suffix.lower() in (".jpg", ".jpeg"):
         return _read_jpeg(path)
     import OpenImageIO as oiio  # noqa: N813
@@ -278,12 +291,20 @@ def read_picture(path: str | Path) -> Tensor:
 
 
 def _read_jpeg(path: str | Path) -> Tensor:
-    """As read_picture; by Pillow, because OpenImageIO fills what a cut JPEG misses with grey and says nothing."""
+    """As _stored_picture; by libjpeg-turbo itself where the file ends as it should, for half the time. The rest is left
+    to Pillow: other readers fill what a cut JPEG misses with grey and say nothing."""
+    from imagecodecs import Jpeg8Error, jpeg8_decode
     from PIL import Image
 
+    pixels = None
     try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        data = Path(path).read_bytes()
+        if data.endswith(END_OF_JPEG):
+            with suppress(Jpeg8Error):
+                pixels = jpeg8_decode(data)
+        if pixels is None or pixels.shape[2:] != (3,):
+            with Image.open(path) as image:
+                pixels = np.array(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         text = " ".join(str(error).split())
         raise SourceError(text if text.startswith(str(path)) else f"{path}: {text}") from error
@@ -291,10 +312,12 @@ def _read_jpeg(path: str | Path) -> Tensor:
 
 
 def _picture(pixels: np.ndarray, linear: bool, name: str) -> Tensor:
-    """3 H W of any type as float32, display-encoded. linear: floats are scene-linear."""
+    """3 H W of any type as float32, uint8 as it is; display-encoded. linear: floats are scene-linear."""
     from isp.stages.encode import encode
 
-    if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
+    if pixels.dtype == np.uint8:
+        return torch.from_numpy(pixels)
+    if pixels.dtype == np.uint16:
         return torch.from_numpy(np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32, order="C"))
     if pixels.dtype.kind != "f":
         raise SourceError(f"{name}: holds {pixels.dtype}; expected uint8, uint16 or floating-point pixels")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -56,26 +56,29 @@ from isp.datasets.recipes import (
     RgbNoise,
     Sensor,
 )
-from isp.datasets.sources import Sample, Source
+from isp.datasets.sources import Sample, Source, full
+from isp.fast import pairs as compiled
 from isp.noise.eld import EldParameters, eld_noise, sample_eld
-from isp.noise.gaussian import amplify, gaussian_noise, noise_std
+from isp.noise.gaussian import amplify, noise_std
 from isp.noise.poisson import poisson_noise
 from isp.noise.profile import NoiseProfile, TableRow, load_profile
+from isp.noise.spread import like
 from isp.noise.upi import LAWS, sample_upi
 from isp.options import RenderOptions
 from isp.parameters import RenderParameters, resolve
-from isp.pipeline import display_stages, run, undo
+from isp.pipeline import Stage, display_stages, run, undo
 from isp.primaries import prophoto_to
 from isp.raw.cfa import CFA
 from isp.raw.metadata import RawMetadata
 from isp.stages.demosaic import mosaic
-from isp.stages.highlights import saturate_whites
+from isp.stages.highlights import NEAR_WHITE, saturate_whites
 from isp.stages.white_balance import undo_white_balance
 from isp.tiling import tiled
 
 PATTERN = CFA("RGGB")  # of every pair, whatever the camera's: the clean side has all three channels
 PLANES = (0, 1, 1, 2)  # channel of each plane of a packed mosaic
 LIGHTS = 64  # cameras that a PairStream keeps ready
+LINEAR = {"colour", "exposure", "output-primaries"}  # stages that are a matrix
 TILE = 264  # side of the tiles that are unprocessed at once: their temporaries stay in the cache
 
 
@@ -229,7 +232,25 @@ class Light:
     camera: Camera
     meta: RawMetadata
     parameters: RenderParameters
+    tone: str
     is_camera_rgb: bool = False  # the camera is that of a clean raw
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """From balanced camera RGB to the picture, but for those that cut or turn."""
+        return [stage for stage in display_stages(self.meta, self.parameters) if stage.halo is not None]
+
+    @cached_property
+    def by_bytes(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Display-linear value of each byte of a picture, and the matrix 3x3 from there to balanced camera RGB; None
+        where there is more to undo than a curve, matrices and an exposure."""
+        *linear, last = self.stages
+        if last.name != "encode" or not {stage.name for stage in linear} <= LINEAR:
+            return None
+        levels = torch.arange(256, dtype=torch.float64).view(1, 1, 16, 16) / 255
+        table = undo([last], undo_smoothstep(levels) if self.tone == "smoothstep" else levels)
+        matrix = undo(linear, torch.eye(3, dtype=torch.float64).view(1, 3, 1, 3))
+        return table.numpy().ravel(), matrix.numpy().reshape(3, 3)
 
 
 def draw_light(recipe: Recipe, choice: CameraChoice, rng: np.random.Generator) -> Light:
@@ -241,13 +262,14 @@ def draw_light(recipe: Recipe, choice: CameraChoice, rng: np.random.Generator) -
     if recipe.white_balance:
         own = resolve(meta, options).neutral if meta.as_shot_neutral is None else meta.as_shot_neutral
         meta = camera.metadata(2, 2, cfa=PATTERN, neutral=own / np.array([jitter[0], 1.0, jitter[1]]))
-    return Light(camera, meta, resolve(meta, options))
+    return Light(camera, meta, resolve(meta, options), recipe.tone)
 
 
 def own_light(recipe: Recipe, sample: Sample) -> Light:
     """The camera and the light that a clean raw was taken with."""
     assert sample.meta is not None
-    return Light(Camera(sample.name, sample.meta), sample.meta, resolve(sample.meta, OPTIONS[recipe.tone]), True)
+    parameters = resolve(sample.meta, OPTIONS[recipe.tone])
+    return Light(Camera(sample.name, sample.meta), sample.meta, parameters, recipe.tone, True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -430,21 +452,23 @@ def cut(picture: Tensor, window: tuple[int, int], side: int) -> Tensor:
     return picture
 
 
-def unprocess_clean(picture: Tensor, recipe: Recipe, draw: Draw) -> Tensor:
-    """Sensor-linear camera RGB, exposed as drawn, of a Sample's picture: 1 3 H W in and out."""
-    p, brightness = draw.parameters, 2.0**draw.exposure_ev
-    if draw.light.is_camera_rgb:
-        return undo_white_balance(picture, p.gains / brightness)
-    stages = [
-        stage for stage in display_stages(draw.light.meta, p) if stage.halo is not None
-    ]  # none that cuts or turns
+def unprocess_clean(picture: Tensor, draw: Draw) -> Tensor:
+    """Sensor-linear camera RGB 1 3 H W, exposed as drawn, of a Sample's picture 3 H W."""
+    light, p = draw.light, draw.parameters
+    back = 2.0**draw.exposure_ev / p.gains
     white = 2.0**-p.exposure_ev  # camera RGB of the picture's white
+    if light.is_camera_rgb:
+        return undo_white_balance(full(picture)[None], 1 / back)
+    if picture.dtype == torch.uint8 and light.by_bytes is not None:
+        clean = compiled.unprocess(picture, *light.by_bytes, p.gains / white, back, white, NEAR_WHITE)
+        if clean is not None:
+            return clean[None]
 
     def through(part: Tensor) -> Tensor:
-        part = undo(stages, undo_smoothstep(part) if recipe.tone == "smoothstep" else part)
-        return undo_white_balance(saturate_whites(part, p.gains, white), p.gains / brightness)
+        part = undo(light.stages, undo_smoothstep(part) if light.tone == "smoothstep" else part)
+        return undo_white_balance(saturate_whites(part, p.gains, white), 1 / back)
 
-    return tiled(through, picture, 0, TILE)
+    return tiled(through, full(picture)[None], 0, TILE)
 
 
 def degrade(clean: Tensor, draws: Sequence[Draw], recipe: Recipe, generator: torch.Generator) -> Pairs:
@@ -473,8 +497,7 @@ def degrade(clean: Tensor, draws: Sequence[Draw], recipe: Recipe, generator: tor
             variance = variance * factors**2
         elif isinstance(step, RgbNoise):
             added = _column([v["sigma"] ** 2 if v else 0.0 for v in drawn], clean)
-            white = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-            x = torch.addcmul(x, white, added.sqrt()[..., None, None])
+            x = torch.addcmul(x, like(x, generator), added.sqrt()[..., None, None])
             variance = variance + added
         elif isinstance(step, Downsample):
             factor = next(v for v in drawn if v)["factor"]  # one for the batch
@@ -483,7 +506,7 @@ def degrade(clean: Tensor, draws: Sequence[Draw], recipe: Recipe, generator: tor
         elif isinstance(step, Sensor):
             gain = _column([v["digital_gain"] for v in drawn if v], clean)
             noiseless = mosaic(x, PATTERN)
-            x = expose_short(noiseless, gain, _adder(step, draws, scale, generator), scale=scale, black=black)
+            x = _expose(step, noiseless, gain, draws, scale, black, generator)
             shot, read = (clean.new_tensor(np.array([getattr(d, name) for d in draws])) for name in ("shot", "read"))
             shot, read = effective_noise(shot, read - 1 / (12 * scale**2), gain, scale)
             read = read + variance[:, list(PLANES)]
@@ -504,9 +527,9 @@ def degrade(clean: Tensor, draws: Sequence[Draw], recipe: Recipe, generator: tor
             steps = _column([2.0 ** v["bits"] - 1 if v else 2.0**24 for v in drawn], clean)
             x = quantise(x, steps, black * steps / scale)
             read = read + 1 / (12 * steps**2)
-    x = quantise(x, scale, black)  # what the file holds
+    packed = compiled.pack(x, float(scale), float(black)) if len(draws) == 1 else None
     return Pairs(
-        noisy=F.pixel_unshuffle(x, 2),
+        noisy=F.pixel_unshuffle(quantise(x, scale, black), 2) if packed is None else packed,  # what the file holds
         clean=target,
         shot=shot,
         read=read,
@@ -537,28 +560,49 @@ def _kernels(drawn: Sequence[Mapping[str, Any] | None], like: Tensor) -> Tensor:
     return gaussian_kernels(size, sigma.to(like.dtype), elongation=elongation, angle=angle).to(like)
 
 
-def _adder(
-    step: Sensor, draws: Sequence[Draw], scale: Tensor, generator: torch.Generator
-) -> Callable[[Tensor], Tensor]:
-    """The sensor's noise without what the steps of its counts will add."""
-    if step.model == "eld":
-        laws = [d.eld for d in draws if d.eld is not None]
-
-        def add_eld(x: Tensor) -> Tensor:
-            frames = [
-                eld_noise(one, _moved(law, x), generator=generator) for one, law in zip(x.split(1), laws, strict=True)
-            ]
-            return torch.cat(frames)
-
-        return add_eld
+def _expose(
+    step: Sensor,
+    x: Tensor,
+    gain: Tensor,
+    draws: Sequence[Draw],
+    scale: Tensor,
+    black: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """What the sensor counts of a mosaic B 1 H W: its noise without what the steps of the counts add, and the counts.
+    gain, scale, black: B 1."""
     shot = torch.tensor(np.array([d.shot for d in draws]), dtype=scale.dtype)
     read = torch.tensor(np.array([d.read for d in draws]), dtype=scale.dtype)
     if bool((shot == shot[:, :1]).all() and (read == read[:, :1]).all()):
         shot, read = shot[:, :1], read[:, :1]  # all planes alike: no maps over the sites are needed
     shot, read = shot.to(scale.device), (read.to(scale.device) - 1 / (12 * scale**2)).clamp(min=0)
-    if step.model == "poisson":
-        return lambda x: poisson_noise(x, shot, read.sqrt(), scale=1.0, step=0.0, generator=generator)
-    return lambda x: gaussian_noise(x, shot, read, generator=generator)
+    if step.model == "eld":
+        laws = [d.eld for d in draws if d.eld is not None]
+
+        def add(light: Tensor) -> Tensor:
+            return torch.cat(
+                [
+                    eld_noise(one, _moved(law, light), generator=generator)
+                    for one, law in zip(light.split(1), laws, strict=True)
+                ]
+            )
+
+    elif step.model == "poisson":
+
+        def add(light: Tensor) -> Tensor:
+            return poisson_noise(light, shot, read.sqrt(), scale=1.0, step=0.0, generator=generator)
+
+    else:
+        z = like(x, generator)
+        if len(draws) == 1:
+            counted = compiled.expose(x, z, shot, read, float(gain), float(scale), float(black))
+            if counted is not None:
+                return counted
+
+        def add(light: Tensor) -> Tensor:
+            return light + noise_std(light, shot, read) * z
+
+    return expose_short(x, gain, add, scale=scale, black=black)
 
 
 def _moved(law: EldParameters, x: Tensor) -> EldParameters:
@@ -630,7 +674,7 @@ def make_pair(
     )  # fmt: skip
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     with torch.no_grad():
-        return degrade(unprocess_clean(cut(sample.rgb, window, side)[None], recipe, draw), [draw], recipe, generator)
+        return degrade(unprocess_clean(cut(sample.rgb, window, side), draw), [draw], recipe, generator)
 
 
 class PairStream:
@@ -747,20 +791,17 @@ class PairStream:
             recipe, self.choice, light, rng,
             index=index, seed=seed, source=sample.name, window=window, factor=factor, isos=self.isos,
         )  # fmt: skip
-        picture = _full(cut(sample.rgb, window, side))
+        picture = cut(sample.rgb, window, side)
         across, down, swap = rng.integers(2, size=3)
         picture = picture.flip([axis for axis, turn in ((1, down), (2, across)) if turn])
         picture = picture.transpose(1, 2) if swap else picture
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        return degrade(unprocess_clean(picture[None], recipe, draw), [draw], recipe, generator)
+        return degrade(unprocess_clean(picture, draw), [draw], recipe, generator)
 
 
 def _small(rgb: Tensor) -> Tensor:
     """A picture to keep: uint8 where that holds it exactly, else half (1/16 of an 8-bit step)."""
+    if rgb.dtype == torch.uint8:
+        return rgb
     bytes_ = (rgb * 255).round()
     return bytes_.to(torch.uint8) if torch.equal(bytes_ / 255, rgb) and bytes_.min() >= 0 else rgb.half()
-
-
-def _full(kept: Tensor) -> Tensor:
-    """What _small kept, as float32."""
-    return kept.float() / 255 if kept.dtype == torch.uint8 else kept.float()

@@ -106,7 +106,7 @@ def pack(x: Tensor, scale: float, black: float) -> Tensor | None:
 
 
 def blur(x: Tensor, weights: Tensor) -> Tensor | None:
-    """isp.datasets.degradations.blur of planes B C H W, all with one kernel k l of odd sizes, smaller than the frame."""
+    """isp.datasets.degradations.blur of B C H W, all planes with one kernel k l of odd sizes."""
     kernel = _library()
     if kernel is None or not _plain(x):
         return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from isp.noise.normal import standard_normals
+
 
 def spread(values: float | Tensor, x: Tensor) -> Tensor:
     """values in a shape that broadcasts over x.
@@ -34,4 +36,6 @@ def spread(values: float | Tensor, x: Tensor) -> Tensor:
 
 def like(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard normal samples in the shape, type and device of x."""
+    if x.device.type == "cpu" and x.dtype == torch.float32:
+        return standard_normals(x.shape, generator)
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)

@@ -20,6 +20,7 @@ from isp.datasets.sources import (
     SourceError,
     clean_from_raw,
     clean_metadata,
+    full,
     open_source,
     random_crop,
     read_picture,
@@ -60,7 +61,8 @@ def test_images_of_every_format(tmp_path: Path) -> None:
     expected = torch.from_numpy(CHEQUER.transpose(2, 0, 1) / np.float32(255))
     for index in range(len(source)):
         rgb, name, meta = source[index]
-        assert rgb.dtype == torch.float32
+        assert rgb.dtype == (torch.uint8 if name in ("b/eight.PNG", "grey.png", "photo.jpg") else torch.float32), name
+        rgb = full(rgb)
         assert rgb.shape == (3, 24, 32)
         assert meta is None
         if name == "grey.png":
@@ -127,7 +129,7 @@ def test_hdf5(tmp_path: Path) -> None:
     names = [source[i].name for i in range(len(source))]
     assert names == ["a.h5/test/0007", "a.h5/test/float", "a.h5/train/images/0", "a.h5/train/images/1"]
     assert torch.allclose(source[0].rgb, expected, atol=1e-6)
-    assert torch.allclose(source[3].rgb, 1 - expected, atol=1e-6)
+    assert torch.allclose(full(source[3].rgb), 1 - expected, atol=1e-6)
     assert torch.equal(pickle.loads(pickle.dumps(source))[2].rgb, source[2].rgb)  # noqa: S301 - our own object
     assert len(Hdf5(tmp_path / "a.h5", "train/images")) == 2
     linear = Hdf5(tmp_path / "a.h5", "test", linear=True)[1].rgb

@@ -85,14 +85,16 @@ STEPS = {
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("level", [0.4, 0.7])
 def test_noise_has_the_variance_that_the_pair_states(steps, level):
-    """1 048 576 samples, 262 144 per plane: the variance's standard error is 0.14 % (0.28 % per plane)."""
+    """1 048 576 samples, 262 144 per plane: the variance's standard error is 0.14 % (0.28 % per plane). Counts of 10
+    bits rounded to 7 lie on halves at times, which all go one way: up to 1 % less than the two steps alone would add.
+    """
     pair = make_pair(
         Flat(level, 2048), plain(steps=STEPS[steps], iso="1600"), CameraChoice("nikon-d500"), seed=1, index=0, size=512
     )
     noise, signal = noise_of(pair)
     stated = pair.shot * signal.mean((2, 3)) + pair.read
     measured = noise.var((2, 3))
-    torch.testing.assert_close(measured, stated, rtol=0.01, atol=0)
+    torch.testing.assert_close(measured, stated, rtol=0.02 if steps == "fewer bits" else 0.01, atol=0)
     assert abs(float(noise.mean())) < 4 * float((stated.mean() / noise.numel()) ** 0.5) + 2e-4
 
 

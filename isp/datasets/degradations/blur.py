@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from isp.fast import pairs as compiled
+
 
 def gaussian_kernels(
     size: Tensor, sigma: Tensor, *, elongation: Tensor | None = None, angle: Tensor | None = None
@@ -70,6 +72,9 @@ def _by_shifts(x: Tensor, kernel: Tensor) -> Tensor:
     column, row = kernel.sum(1, keepdim=True), kernel.sum(0, keepdim=True) / kernel.sum()
     separable = torch.allclose(column * row, kernel, rtol=1e-5, atol=1e-7)
     for part in (column, row) if separable else (kernel,):
+        if (done := compiled.blur(x, part)) is not None:
+            x = done
+            continue
         height, width = x.shape[-2:]
         down, right = part.shape[0] // 2, part.shape[1] // 2
         padded = F.pad(x, (right, right, down, down), mode="reflect")
