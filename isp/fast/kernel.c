@@ -166,18 +166,25 @@ enum { GRID = 4 };
 
 INLINE float clipping(float share) { return smoothstep((share - NEAR) / (CLIPPED - NEAR)); }
 
-/* Row y of the grid's sums: every second pixel of every second row, weighted; means over GRID x GRID pixels. */
+/* A row's part in the sums of its row of the grid: every second pixel of every second row, weighted; means over
+GRID x GRID pixels. */
 static void gather(float *seen, const float *r, const float *g, const float *b, const float (*limit)[STRIDE], int n) {
-    for (int i = 0; i < n; i += 2) {
-        float lr = r[i] / limit[0][i], lg = g[i] / limit[1][i], lb = b[i] / limit[2][i];
+    float sums[4][TILE / 2 + 2];
+    int half = (n + 1) / 2;
+    INDEPENDENT
+    for (int i = 0; i < half; i++) {
+        float red = r[2 * i], green = g[2 * i], blue = b[2 * i];
+        float lr = red / limit[0][2 * i], lg = green / limit[1][2 * i], lb = blue / limit[2][2 * i];
         float trust = (1 - clipping(lr)) * (1 - clipping(lg)) * (1 - clipping(lb));
         float weight = trust * most((lr + lg + lb) * (1.0f / 3), 0) * (4.0f / (GRID * GRID));
-        float *cell = seen + i / GRID * 4;
-        cell[0] += most(r[i], 0) * weight;
-        cell[1] += most(g[i], 0) * weight;
-        cell[2] += most(b[i], 0) * weight;
-        cell[3] += weight;
+        sums[0][i] = most(red, 0) * weight;
+        sums[1][i] = most(green, 0) * weight;
+        sums[2][i] = most(blue, 0) * weight;
+        sums[3][i] = weight;
     }
+    for (int c = 0; c < 4; c++) sums[c][half] = 0;
+    for (int i = 0; i < (half + 1) / 2; i++)
+        for (int c = 0; c < 4; c++) seen[4 * i + c] += sums[c][2 * i] + sums[c][2 * i + 1];
 }
 
 INLINE int any_near(const float *r, const float *g, const float *b, const float (*limit)[STRIDE], int n) {
@@ -766,16 +773,12 @@ static void join(struct tile *t, int row) {
 }
 
 /* Rows top .. bottom of the columns x .. x + n of the active area (both counted in multiples of 4 from its corner, but
-for the ends of the frame), from counts to codes. Returns 0, or 1 for want of memory. */
-static int render_tile(const struct mosaic *m, const struct colour *k, const struct picture *p, int top, int bottom, int x,
+for the ends of the frame), from counts to codes. */
+static void render_tile(const struct mosaic *m, const struct colour *k, const struct picture *p, int top, int bottom, int x,
                        int n) {
-    struct tile *t = calloc(1, sizeof *t);
-    int rings = m->method == MSG ? RINGS : CURVED + 1;
-    float *lines = calloc((size_t)rings * 16 * STRIDE, sizeof(float));
-    if (!t || !lines) {
-        free(t), free(lines);
-        return 1;
-    }
+    static _Thread_local float lines[RINGS * 16 * STRIDE]; /* kept: fresh memory costs as much as the work on it */
+    static _Thread_local struct tile tile;
+    struct tile *t = &tile;
     t->m = m, t->k = k, t->p = p, t->x = x, t->lines = lines;
     t->n = (n + 15) / 16 * 16; /* whole vectors; what is too much lies beyond the frame */
     t->root = cbrtf(m->toe);
@@ -805,23 +808,19 @@ static int render_tile(const struct mosaic *m, const struct colour *k, const str
             }
         }
     }
-    free(t), free(lines);
-    return 0;
 }
 
 int isp_render(const struct mosaic *m, const struct colour *k, const struct picture *p, int32_t top, int32_t bottom,
                int32_t left, int32_t right) {
-    int failed = 0;
-    for (int x = left; x < right && !failed; x += TILE)
-        failed = render_tile(m, k, p, top, bottom, x, right - x < TILE ? right - x : TILE);
-    return failed;
+    for (int x = left; x < right; x += TILE)
+        render_tile(m, k, p, top, bottom, x, right - x < TILE ? right - x : TILE);
+    return 0;
 }
 
 /* The same from white-balanced camera RGB: three planes of the active area. m: its size, phase and gain maps. */
 int isp_display(const float *planes, const struct mosaic *m, const struct colour *k, const struct picture *p, int32_t top,
                 int32_t bottom, int32_t left, int32_t right) {
-    struct tile *t = calloc(1, sizeof *t);
-    if (!t) return 1;
+    struct tile tile = {0}, *t = &tile;
     int64_t plane = (int64_t)m->height * m->width;
     t->m = m, t->k = k, t->p = p;
     for (int c = 0; c < 3; c++)
@@ -834,7 +833,6 @@ int isp_display(const float *planes, const struct mosaic *m, const struct colour
             finish_row(t, y);
         }
     }
-    free(t);
     return 0;
 }
 
