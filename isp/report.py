@@ -21,11 +21,13 @@ from isp.output.viewer import (
     Show,
     Window,
     any_in,
+    by_colour,
     display_space,
     histogram,
     quantised,
     reduced,
     shown,
+    sites,
     to_display,
     viewer,
 )
@@ -162,7 +164,7 @@ class StageReport:
             windows=windows,
             place=self.place,
             cfa=cfa,
-            overview_cfa=None if cfa is None else shown(_by_colour(values[..., 0], cfa, factor), show, self.display),
+            overview_cfa=None if cfa is None else shown(by_colour(values[..., 0], cfa, factor), show, self.display),
             low=None if low is None else tuple(map(float, low)),
             high=None if high is None else tuple(map(float, high)),
             clipped=any_in(clipped, factor),
@@ -344,16 +346,6 @@ def _middle(height: int, width: int) -> tuple[int, int, int, int]:
     return (width - w) // 4 * 2, (height - h) // 4 * 2, w, h
 
 
-def _sites(x: Any, cfa: CFA | None) -> Iterator[tuple[int, Any]]:
-    """Channel and samples of x, C H W: each channel, or each site of the array's period."""
-    if cfa is None:
-        yield from enumerate(x)
-        return
-    for row in range(min(cfa.rows, x.shape[1])):
-        for column in range(min(cfa.cols, x.shape[2])):
-            yield int(cfa.channels[row, column]), x[0, row :: cfa.rows, column :: cfa.cols]
-
-
 def _beyond(values: np.ndarray, limit: np.ndarray | None, cfa: CFA | None, compare: Callable[..., Any]) -> np.ndarray:
     """H W: where any sample of values, H W C, is beyond the limit of its channel."""
     found = np.zeros(values.shape[:2], bool)
@@ -363,19 +355,6 @@ def _beyond(values: np.ndarray, limit: np.ndarray | None, cfa: CFA | None, compa
         level = limit[channel] if cfa is None else limit[cfa.channel_map(*x.shape)]
         found |= compare(x, level)
     return found
-
-
-def _by_colour(mosaic: np.ndarray, cfa: CFA, factor: int) -> np.ndarray:
-    """H W to ceil(H/factor) ceil(W/factor) 3: the mean of each colour. factor: a multiple of the array's period."""
-    height, width = (-(-n // factor) for n in mosaic.shape)
-    whole = [n // cfa.rows * cfa.rows for n in mosaic.shape]
-    if 0 in whole:
-        return np.zeros((height, width, 3), np.float32)
-    sums, counts = np.zeros((3, height, width), np.float32), np.bincount(cfa.channels.ravel(), minlength=3)
-    for channel, x in _sites(mosaic[None, : whole[0], : whole[1]], cfa):
-        part = reduced(x[..., None], factor // cfa.rows)[..., 0]
-        sums[channel] += np.pad(part, [(0, n - m) for n, m in zip((height, width), part.shape, strict=True)], "edge")
-    return (sums / counts[:, None, None]).transpose(1, 2, 0)
 
 
 def _statistics(
@@ -400,7 +379,7 @@ def _statistics(
     counts, totals = torch.zeros(channels, BINS, dtype=torch.long), [0] * channels
     sums, ends = [0.0] * channels, [(np.inf, -np.inf)] * channels
     beyond = [[0, 0] for _ in range(channels)]
-    for channel, samples in _sites(x, cfa):
+    for channel, samples in sites(x, cfa):
         flat = samples.reshape(-1)
         counts[channel] += torch.histc(flat.clamp(first, last), BINS, first, last).long()
         totals[channel] += flat.numel()

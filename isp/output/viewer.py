@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import ceil, floor, log2
@@ -207,6 +207,29 @@ def reduced(values: np.ndarray, factor: int) -> np.ndarray:
     sums = np.add.reduceat(np.add.reduceat(values, rows, 0, dtype=np.float32), columns, 1)
     height, width = (np.diff(np.append(starts, n)) for starts, n in zip((rows, columns), values.shape, strict=False))
     return sums / (height[:, None] * width)[..., None]
+
+
+def sites(x: Any, cfa: CFA | None) -> Iterator[tuple[int, Any]]:
+    """Channel and samples of x, C H W (array or tensor): of each channel, or of each site of a mosaic's period."""
+    if cfa is None:
+        yield from enumerate(x)
+        return
+    for row in range(min(cfa.rows, x.shape[1])):
+        for column in range(min(cfa.cols, x.shape[2])):
+            yield int(cfa.channels[row, column]), x[0, row :: cfa.rows, column :: cfa.cols]
+
+
+def by_colour(mosaic: np.ndarray, cfa: CFA, factor: int) -> np.ndarray:
+    """H W to ceil(H/factor) ceil(W/factor) 3: the mean of each colour. factor: a multiple of the array's period."""
+    height, width = (-(-n // factor) for n in mosaic.shape)
+    whole = [n // cfa.rows * cfa.rows for n in mosaic.shape]
+    if 0 in whole:
+        return np.zeros((height, width, 3), np.float32)
+    sums, counts = np.zeros((3, height, width), np.float32), np.bincount(cfa.channels.ravel(), minlength=3)
+    for channel, x in sites(mosaic[None, : whole[0], : whole[1]], cfa):
+        part = reduced(x[..., None], factor // cfa.rows)[..., 0]
+        sums[channel] += np.pad(part, [(0, n - m) for n, m in zip((height, width), part.shape, strict=True)], "edge")
+    return (sums / counts[:, None, None]).transpose(1, 2, 0)
 
 
 def any_in(mask: np.ndarray, factor: int) -> np.ndarray:

@@ -33,6 +33,12 @@ class RawImage:
         if self.mosaic.dtype.kind not in "uf":
             raise ValueError(f"mosaic is {self.mosaic.dtype}; expected unsigned integer or float counts")
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a thumbnail and the metadata."""
+        from isp.output.preview import raw_html
+
+        return raw_html(self)
+
     def tensor(self, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> torch.Tensor:
         """The counts as a tensor 1 1 H W (mosaic, monochrome) or 1 3 H W (linear DNG), float32 unless told."""
         import torch

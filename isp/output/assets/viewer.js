@@ -392,8 +392,8 @@
     clientX ??= box.left + box.width / 2;
     clientY ??= box.top + box.height / 2;
     const before = placeAt(clientX, clientY);
-    const least = Math.min(view.width / data.frame[1], view.height / data.frame[0]);
-    state.scale = scale <= least ? 0 : Math.min(MOST, scale);
+    const fit = Math.min(view.width / data.frame[1], view.height / data.frame[0]);
+    state.scale = scale === 0 || (fit < 1 && scale <= fit) ? 0 : Math.min(MOST, Math.max(Math.min(fit, 1), scale));
     if (!state.scale) [state.y, state.x] = [data.frame[0] / 2, data.frame[1] / 2];
     else {
       const after = placeAt(clientX, clientY);
