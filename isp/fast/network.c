@@ -7,6 +7,7 @@ struct canvas {
     int32_t top, left, height, width; /* in the frame's pixels: its corner, which is red and may lie beyond, and size */
     float shot[4], read[4], gain[4];  /* of the sites of the frame's 2x2 block in reading order; variance shot x + read
                                          before the gain, times the square of the strength */
+    float deviation;                  /* of the noise of a sample of 1, before the gain; 0: unknown */
 };
 
 /* A part of the canvas: packed samples from its corner. */
@@ -178,12 +179,13 @@ void isp_developed(const struct mosaic *m, const struct canvas *c, const struct 
         }
 }
 
-/* How far each sample of row y is clipped, 0 to 1, at columns x - 1 .. x + n; 0 beyond the frame. Returns whether any is. */
-static int clips(struct tile *t, const struct canvas *c, int y, int n, float *restrict out) {
+/* The saturation of each sample of row y at columns x - 1 .. x + n and how far it is clipped, 0 to 1; both 0 beyond the
+frame. Returns whether any is. */
+static int clips(struct tile *t, const struct canvas *c, int y, int n, float *restrict white, float *restrict out) {
     const float *restrict x = LINE(LINEAR, y) + MARGIN - 1;
-    float white[STRIDE];
     int any = 0;
     if (y < 0 || y >= t->m->height) {
+        memset(white, 0, (n + 2) * sizeof(float));
         memset(out, 0, (n + 2) * sizeof(float));
         return 0;
     }
@@ -191,22 +193,29 @@ static int clips(struct tile *t, const struct canvas *c, int y, int n, float *re
     for (int i = 0; i < n + 2; i++) {
         int inside = t->x - 1 + i >= 0 && t->x - 1 + i < t->m->width;
         out[i] = inside ? clipping(x[i] / white[i]) : 0;
+        white[i] = inside ? white[i] : 0;
         any |= out[i] > 0;
     }
     return any;
 }
 
+/* isp.stages.network.explained, with its EXPLAINED. */
+static float explained(float z) {
+    float up = (z - 0.8f) / 0.8f, down = (7.0f - z) / 2.0f;
+    return most(0, least(up, 1)) * most(0, least(down, 1));
+}
+
 /* rgb, 3 H W, with the rows top .. bottom that hold saturated samples demosaicked as ever, by msg at m->toe.
 Returns 0, or 1 for want of memory. */
 int isp_saturated(const struct mosaic *m, const struct canvas *c, float *rgb, int32_t top, int32_t bottom) {
-    float clip[3][STRIDE];
+    float white[3][STRIDE], clip[3][STRIDE];
     for (int x = 0; x < m->width; x += TILE) {
         int n = m->width - x < TILE ? m->width - x : TILE, first = bottom, last = top - 1;
         struct tile *t = new_tile(m, x, n);
         if (!t) return 1;
         for (int row = top - 1; row <= bottom; row++) { /* clipped samples reach a row further */
             load(m, row, x - 2, n + 4, LINE(LINEAR, row) + MARGIN - 2);
-            if (!clips(t, c, row, n, clip[0])) continue;
+            if (!clips(t, c, row, n, white[0], clip[0])) continue;
             if (row - 1 < first) first = row - 1 < top ? top : row - 1;
             if (row + 1 > last) last = row + 1 < bottom ? row + 1 : bottom - 1;
         }
@@ -215,19 +224,22 @@ int isp_saturated(const struct mosaic *m, const struct canvas *c, float *rgb, in
             follow(t, row);
             int y = row - 14, any = 0;
             if (y < first) continue;
-            for (int i = 0; i < 3; i++) any |= clips(t, c, y - 1 + i, n, clip[i]);
+            for (int i = 0; i < 3; i++) any |= clips(t, c, y - 1 + i, n, white[i], clip[i]);
             if (!any) continue;
             join(t, y);
             for (int channel = 0; channel < 3; channel++) {
                 float *restrict to = rgb + ((int64_t)channel * m->height + y) * m->width + x;
                 for (int i = 0; i < n; i++) {
-                    float share = 0;
+                    float share = 0, limit = 0;
                     for (int row_ = 0; row_ < 3; row_++)
                         for (int at = i; at < i + 3; at++) {
                             int red_row = ((y - 1 + row_ + m->down) & 1) == 0, red_col = ((x - 1 + at + m->right) & 1) == 0;
                             int own = red_row != red_col ? 1 : red_row ? 0 : 2;
-                            if (own == channel) share = most(share, clip[row_][at]);
+                            if (own != channel) continue;
+                            share = most(share, clip[row_][at]);
+                            limit = most(limit, white[row_][at]);
                         }
+                    if (share > 0 && c->deviation > 0) share *= 1 - explained((1 - to[i] / limit) / c->deviation);
                     to[i] += share * (t->rgb[channel][i] - to[i]);
                 }
             }

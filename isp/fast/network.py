@@ -8,6 +8,7 @@ such way; those go through isp.pipeline.
 from __future__ import annotations
 
 import ctypes
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise, product
@@ -37,6 +38,7 @@ class Canvas(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("top", "left", "height", "width")),
         *((name, ctypes.c_float * 4) for name in ("shot", "read", "gain")),
+        ("deviation", ctypes.c_float),
     ]
 
 
@@ -125,9 +127,7 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int) -> np.ndarray:
     return rgb
 
 
-def develop_tile(
-    tile: Tile, network: Network, export: Export, mosaic: Mosaic, canvas: Canvas, rgb: np.ndarray
-) -> None:
+def develop_tile(tile: Tile, network: Network, export: Export, mosaic: Mosaic, canvas: Canvas, rgb: np.ndarray) -> None:
     """The pixels of rgb that a tile gives."""
     kernel, by, config = classical.kernel(), ctypes.byref, export.config
     size = (tile.part.height, tile.part.width)
@@ -169,6 +169,7 @@ def canvas_of(meta: RawMetadata, p: RenderParameters, mosaic: Mosaic, multiple: 
     if p.noise_profile is not None:
         for name, values in zip(("shot", "read"), from_dng_noise_profile(p.noise_profile, meta.cfa), strict=True):
             setattr(canvas, name, (ctypes.c_float * 4)(*(p.strength**2 * values)))
+        canvas.deviation = p.strength * math.sqrt(p.noise_profile.mean(0).sum())
     return canvas
 
 

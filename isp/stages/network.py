@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,8 @@ from isp.stages.demosaic import default_method, demosaic, halo_of
 from isp.stages.highlights import clipping
 from isp.stages.white_balance import white_balance
 from isp.tiling import tiled
+
+EXPLAINED = (0.8, 1.6, 5.0, 7.0)  # deviations below saturation: the share of clipping that noise explains rises, falls
 
 
 def demosaic_by_network(
@@ -43,7 +46,9 @@ def demosaic_by_network(
         sigma = strength * noise_map(x, cfa, gains, noise_profile, shading)
     y = develop_mosaic(model, x.float(), sigma.float(), cfa, progress=progress).to(x.dtype)
     noise = None if noise_profile is None else (float(noise_profile[:, 0].mean()), float(noise_profile[:, 1].mean()))
-    return demosaic_saturated(y, x, cfa, saturation(x, cfa, gains, shading), noise)
+    return demosaic_saturated(
+        y, x, cfa, saturation(x, cfa, gains, shading), noise, white_deviation(noise_profile, strength)
+    )
 
 
 def noise_map(
@@ -63,8 +68,18 @@ def saturation(x: Tensor, cfa: CFA, gains: np.ndarray, shading: Tensor | None = 
     return balanced if shading is None else balanced * shading
 
 
+def white_deviation(noise_profile: np.ndarray | None, strength: float = 1.0) -> float:
+    """Standard deviation of the noise of a sample of 1, before white balance: the mean of the planes' variances."""
+    return 0.0 if noise_profile is None else strength * math.sqrt(noise_profile.mean(0).sum())
+
+
 def demosaic_saturated(
-    y: Tensor, x: Tensor, cfa: CFA, white: Tensor, noise: tuple[float, float] | None = None
+    y: Tensor,
+    x: Tensor,
+    cfa: CFA,
+    white: Tensor,
+    noise: tuple[float, float] | None = None,
+    deviation: float = 0.0,
 ) -> Tensor:
     """A network's picture y, B 3 H W, with what is saturated in its mosaic x, B 1 H W, demosaicked as ever.
 
@@ -72,19 +87,32 @@ def demosaic_saturated(
     restore, and the treatment of highlights has to find them at their saturation, or it takes them for colours: a
     white that a network puts a little lower would turn magenta. The change is gradual over the last few per cent, and
     goes channel by channel. noise: as isp.stages.demosaic.demosaic takes it.
+    deviation: as white_deviation gives it. Where noise alone may have lifted samples to their saturation, because the
+    network sees a value lower by more than EXPLAINED[0:2] deviations, its picture stays: the demosaic would leave a
+    coloured dot. A value lower by more than EXPLAINED[2:] deviations is the network's mistake again.
     """
     method = default_method(cfa.kind)
 
     def replaced(part: Tensor) -> Tensor:  # B 5 h w
-        y, x, share = part.split((3, 1, 1), 1)
-        clipped = clipping(share, share.new_ones(()))
+        y, x, white = part.split((3, 1, 1), 1)
+        clipped = clipping(x, white)
         if not clipped.any():
             return y
         channels = torch.from_numpy(cfa.channel_map(*x.shape[-2:])).to(x.device)
-        own = clipped * (channels == torch.arange(3, device=x.device).view(1, 3, 1, 1))  # B 3 h w
-        return torch.lerp(y, demosaic(x, cfa, method, noise), max_pool2d(own, 3, 1, 1))
+        own = channels == torch.arange(3, device=x.device).view(1, 3, 1, 1)  # 1 3 h w
+        weight = max_pool2d(clipped * own, 3, 1, 1)  # B 3 h w
+        if deviation > 0:
+            limit = max_pool2d(own * white, 3, 1, 1)  # B 3 h w, the channels' saturation
+            weight = weight * (1 - explained((1 - y / limit) / deviation))
+        return torch.lerp(y, demosaic(x, cfa, method, noise), weight)
 
-    whole = torch.cat([y, x, x / white], 1)
+    whole = torch.cat([y, x, white.expand_as(x)], 1)
     if whole.requires_grad and torch.is_grad_enabled():
         return replaced(whole)
     return tiled(replaced, whole, halo_of(method, cfa) or 1)
+
+
+def explained(z: Tensor) -> Tensor:
+    """1 where noise explains that a sample clipped whose value is z deviations below its saturation, else 0."""
+    a, b, c, d = EXPLAINED
+    return ((z - a) / (b - a)).clamp(0, 1) * ((d - z) / (d - c)).clamp(0, 1)

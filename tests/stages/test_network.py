@@ -8,7 +8,7 @@ from torch import Tensor
 from isp.raw.cfa import CFA
 from isp.stages.demosaic import demosaic, mosaic
 from isp.stages.highlights import treat_highlights
-from isp.stages.network import demosaic_by_network, demosaic_saturated, noise_map, saturation
+from isp.stages.network import demosaic_by_network, demosaic_saturated, noise_map, saturation, white_deviation
 from isp.stages.white_balance import white_balance
 
 GAINS = np.array([2.0, 1.0, 1.5])
@@ -25,6 +25,19 @@ class Bilinear(torch.nn.Module):
     def forward(self, packed: Tensor, sigma: Tensor) -> Tensor:
         self.told = sigma
         return demosaic(torch.nn.functional.pixel_shuffle(packed, 2), CFA("RGGB"), "bilinear")
+
+
+class Constant(torch.nn.Module):
+    """No network either: one grey."""
+
+    multiple = minimum = reach = 1
+
+    def __init__(self, grey: float) -> None:
+        super().__init__()
+        self.grey = grey
+
+    def forward(self, packed: Tensor, sigma: Tensor) -> Tensor:
+        return packed.new_full((len(packed), 3, 2 * packed.shape[-2], 2 * packed.shape[-1]), self.grey)
 
 
 @pytest.mark.parametrize("shaded", [False, True])
@@ -95,6 +108,27 @@ def test_shading_moves_the_saturation() -> None:
     doubled = torch.full((1, 1, 24, 24), 2.0)
     assert not demosaic_saturated(y, x, BGGR, saturation(x, BGGR, np.ones(3), doubled)).any()
     assert demosaic_saturated(y, 2 * x + 0.4, BGGR, saturation(x, BGGR, np.ones(3), doubled)).min() > 1.5
+
+
+@pytest.mark.parametrize("phase", ["RGGB", "GBRG"])
+def test_samples_that_noise_lifts_to_saturation_leave_no_dots(phase: str) -> None:
+    """A grey of 0.75 with noise of 0.1: the picture of a network that sees 0.75 stays as it is. Without noise the same
+    samples are taken for highlights, and so they are with noise where the network sees values near saturation."""
+    cfa = CFA(phase)
+    gains = np.ones(3)
+    generator = torch.Generator().manual_seed(3)
+    x = (0.75 + 0.1 * torch.randn(1, 1, 96, 96, generator=generator)).clamp(max=1)
+    white = torch.ones_like(x)
+    assert 20 < (x == 1).sum() < 100, "0.6 % of the samples"
+    y = torch.full((1, 3, 96, 96), 0.75)
+    assert torch.equal(demosaic_saturated(y, x, cfa, white, deviation=0.1), y)
+    assert not torch.equal(demosaic_saturated(y, x, cfa, white), y)
+    near = torch.full_like(y, 0.95)
+    assert not torch.equal(demosaic_saturated(near, x, cfa, white, deviation=0.1), near)
+    profile = np.array([[0.008, 0.002]])
+    assert white_deviation(profile, 2.0) == pytest.approx(0.2)
+    developed = demosaic_by_network(x, cfa, Constant(0.75), gains, profile)
+    assert torch.equal(developed, y)
 
 
 def test_gradients_and_type() -> None:
