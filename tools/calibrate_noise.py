@@ -451,7 +451,7 @@ def make_page(
         places += [(f"{a} {b}", x) for a, b, x in zip(letters, SITES, result.transfer.planes, strict=True)]
         for number, (place, line) in enumerate(places):
             used = "used" if result.transfer.agree == (number == 0) else ""
-            both = [(f"{x.value:.4g}", f"{x.low:.4g} to {x.high:.4g}") for x in (line.gain, line.read)]
+            both = [(f"{x.value:#.4g}", f"{x.low:#.4g} to {x.high:#.4g}") for x in (line.gain, line.read)]
             rows.append((f"ISO {result.iso:g}, {place}", *both[0], *both[1], f"{line.misfit:.1%}", used))
     header = ("", "K, DN per electron", "95 %", "read variance, DN²", "95 %", "misfit", "")
     caption = (

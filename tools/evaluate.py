@@ -570,7 +570,9 @@ def page(
             f" {len(most)} of {len(strips)} pictures, those on which the developers differ most; the folder has all."
         )
     sections = {
-        "Figures": [html_table([(k, *v) for k, v in part.rows.items()], (part.title, *part.columns)) for part in parts],
+        "Figures": [
+            html_table([(k, *v) for k, v in part.rows.items()], ("", *part.columns), part.title) for part in parts
+        ],
         "Against the noise": plots or paragraph("One level of noise: nothing to plot. --levels takes several."),
         "Crops": [paragraph(said), *pictures] if strips else paragraph("None were kept; --crops does."),
         "How": [code(command), paragraph(PROTOCOL)],

@@ -23,7 +23,7 @@ examples:
   python -m tools.make_pairs photos/ --recipe mialgo --camera random --iso 800-12800 -n 10000 -o pairs/ --workers 8
   python -m tools.make_pairs photos/ dead-leaves --recipe upi -n 2000 -o pairs/ --size 128
   python -m tools.make_pairs raws/ --recipe iid-ai -n 500 -o pairs/       clean low-ISO raws: their own camera
-  python -m tools.make_pairs photos/ --recipe mialgo --camera photo.dng --preview sheet.png    a look, no store
+  python -m tools.make_pairs photos/ --recipe mialgo --camera photo.dng --preview look.html    a look, no store
   python -m tools.make_pairs -o pairs/ --verify                           read every byte of what is there
   python -m tools.make_pairs photos/ ... -o pairs/ --dask tcp://head:8786 the same on a cluster with a shared disk
 
@@ -78,7 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="none (default), gzip, lzf, bitshuffle-lz4 or zstd (hdf5plugin)",
     )
     add("--verify", action="store_true", help="read everything back and compare checksums; alone: only that")
-    add("--preview", type=Path, metavar="PNG", help="write a contact sheet of the first pairs")
+    add(
+        "--preview", type=Path, metavar="FILE", help="write the first pairs as a page (.html) or a contact sheet (.png)"
+    )
     add("--preview-pairs", type=whole(1), default=12, metavar="N", help="default: 12")
     return parser
 
@@ -104,7 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.sources and not arguments.recipe:
         parser.error("expected --recipe: mialgo, iid-ai, njust-heavy, njust-light, upi, wide, or a .yaml of your own")
     if arguments.sources and not arguments.preview and not (arguments.output and arguments.pairs):
-        parser.error("expected -o DIR and -n N (or --preview PNG)")
+        parser.error("expected -o DIR and -n N (or --preview FILE)")
+    if arguments.preview and arguments.preview.suffix.lower() not in (".html", ".png"):
+        parser.error(f"--preview is {arguments.preview}; expected a name that ends in .html or .png")
     try:
         if not arguments.sources:
             with executor(arguments.workers, arguments.dask) as pool:
@@ -153,7 +157,7 @@ def _resolved(name: str) -> str:
 
 
 def _preview(plan: Plan, path: Path, count: int) -> None:
-    from isp.datasets.preview import contact_sheet
+    from isp.datasets.preview import contact_sheet, preview_page
     from isp.datasets.synthesis import CameraChoice, make_pair
 
     source, choice = plan.open_source(), CameraChoice(plan.camera, plan.noise)
@@ -161,7 +165,7 @@ def _preview(plan: Plan, path: Path, count: int) -> None:
         make_pair(source, plan.recipe, choice, seed=plan.seed, index=i, size=plan.size, isos=plan.isos)
         for i in range(count)
     ]
-    contact_sheet(path, pairs)
+    (preview_page if path.suffix.lower() == ".html" else contact_sheet)(path, pairs)
     print(f"{path}: {count} pairs, noisy side left")
 
 

@@ -1,7 +1,8 @@
-"""A contact sheet of pairs: noisy side and clean side as pictures, next to each other."""
+"""Pairs to look at, noisy side and clean side next to each other: a contact sheet, or a page."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,9 +38,40 @@ def contact_sheet(path: str | Path, pairs: Sequence[Pairs], side: int = 384, ove
         for offset, picture in zip((0, size + 2), shown(pair, size), strict=True):
             pixels = (picture[0].clamp(0, 1) * 255 + 0.5).byte().permute(1, 2, 0).numpy()
             sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)), (x + offset, y))
-        pen.text((x, y + size + 1), _caption(pair), fill=(220, 220, 220))
+        caption = _caption(pair)
+        while pen.textlength(caption) > 2 * size + 2:
+            caption = caption[:-1]
+        pen.text((x, y + size + 1), caption, fill=(220, 220, 220))
     with whole_file(path, overwrite) as part:
         sheet.save(part, format="PNG")
+
+
+def preview_page(path: str | Path, pairs: Sequence[Pairs], side: int = 384, overwrite: bool = True) -> None:
+    """Write an HTML page of the same pictures, with all that was drawn for each pair, and its noise over the levels."""
+    from isp.output.page import Html, code, fold, paragraph, picture, skeleton, write_page
+    from isp.output.plots import curves
+
+    size = min(side, *(2 * pair.noisy.shape[-1] for pair in pairs)) // 2 * 2
+    items: list[Html] = []
+    for number, pair in enumerate(pairs):
+        both = torch.cat([x[0] for x in shown(pair, size)], 2).permute(1, 2, 0).numpy()  # size, 2 size, 3
+        record = json.dumps(pair.records[0], indent=1, default=str)
+        caption = f"{number}: {_caption(pair)}".replace("  ", ", ")
+        items += [picture(both, caption, kind="jpeg", quality=95), fold("what was drawn", code(record))]
+    levels = np.linspace(0, 1, 33)
+    noise = {}
+    for number, pair in enumerate(pairs):
+        shot, read = float(pair.shot.mean()), float(pair.read.mean())
+        noise[str(number)] = (levels.tolist(), (100 * np.sqrt(shot * levels + read)).tolist())
+    said = "Standard deviation of the noise of each pair over the level of its mosaic, before white balance"
+    sections = {
+        "Pairs": [
+            paragraph("Noisy side left, rendered alike; pixel for pixel where the window is wide enough."),
+            *items,
+        ],
+        "Noise": curves(noise, "linear level, black 0 and white 1", "% of white", said),
+    }
+    write_page(path, skeleton(f"{len(pairs)} pairs of {pairs[0].records[0]['recipe']}", sections), overwrite)
 
 
 def shown(pair: Pairs, size: int) -> tuple[Tensor, Tensor]:

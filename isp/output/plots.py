@@ -49,6 +49,6 @@ def curves(
         if log_y:
             axes.set_yscale("log")
         axes.grid(alpha=0.3)
-        if len(lines) > 1:
+        if lines:
             axes.legend(fontsize="small")
     return shown(fig, caption)

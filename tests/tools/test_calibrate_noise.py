@@ -80,7 +80,7 @@ def test_two_isos_with_dark_frames(frames, tmp_path, capsys):
     assert Path(f"{out}.png").read_bytes()[:4] == b"\x89PNG"
     page = Path(f"{out}.html").read_text()
     assert "data:image/svg+xml" in page
-    assert f'<td class="number">{high["shared"]["gain"]["value"]:.4g}</td>' in page
+    assert f'<td class="number">{high["shared"]["gain"]["value"]:#.4g}</td>' in page
     assert text.splitlines()[2].split()[0] in page
 
     assert calibrate_noise.main([*light, "-o", str(out)]) == 1

@@ -156,6 +156,19 @@ def test_preview_and_dead_leaves(tmp_path, command):
     assert picture.std() > 20
 
 
+def test_preview_as_a_page(tmp_path, command):
+    page = tmp_path / "look.html"
+    code, _, err = command("dead-leaves", "--recipe", "wide", "--size", 24, "--preview", page, "--preview-pairs", 2)
+    assert code == 0, err
+    text = page.read_text()
+    assert text.count("data:image/jpeg") == 2
+    assert "2 pairs of wide" in text
+    assert "&quot;recipe&quot;: &quot;wide&quot;" in text
+    code, _, err = command("dead-leaves", "--recipe", "wide", "--size", 24, "--preview", tmp_path / "look.pdf")
+    assert code == 2
+    assert "expected a name that ends in .html or .png" in err
+
+
 def test_usage_errors_are_one_line(tmp_path, pictures, command):
     base = [pictures, "--recipe", "upi", "-n", 2, "--size", 8]
     for arguments, message in (
