@@ -324,6 +324,25 @@ def _reader(path: Path) -> h5py.File:
     return h5py.File(path, "r")
 
 
+class _Shard:
+    """An open shard: its numbers and records at hand, its pixels mapped into memory where they are not compressed."""
+
+    def __init__(self, path: Path) -> None:
+        file = _reader(path)
+        self.columns = {  # of Pairs, float32
+            name: torch.from_numpy(file[name][()]).float() for name in ROWS if name not in ("index", "seed")
+        }
+        self.records = file["record"].asstr()[()]
+        self.noisy, self.clean = (_pixels(path, file[name]) for name in ("noisy", "clean"))
+
+
+def _pixels(path: Path, dataset: h5py.Dataset) -> h5py.Dataset | np.ndarray:
+    """The dataset, as a map of the file where it lies there in one piece: HDF5 takes longer to find a crop than the
+    crop takes to read."""
+    start = dataset.id.get_offset()
+    return dataset if start is None else np.memmap(path, dataset.dtype, "c", start, dataset.shape)
+
+
 class PairStore(Dataset[dict[str, Any]]):
     """The pairs of a store, for torch.utils.data.DataLoader with any number of workers.
 
@@ -350,44 +369,45 @@ class PairStore(Dataset[dict[str, Any]]):
                         self._places += [(path, row) for row in range(len(file["index"]))]
                 except (OSError, KeyError, RuntimeError) as error:
                     raise StoreError(f"{path}: cannot be read ({_one_line(error)}); make_pairs rebuilds it") from error
-        self._files: dict[tuple[int, Path], h5py.File] = {}
+        self._shards: dict[tuple[int, Path], _Shard] = {}
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def _file(self, path: Path) -> h5py.File:
+    def _shard(self, path: Path) -> _Shard:
         key = (os.getpid(), path)  # HDF5 handles do not cross processes
-        if key not in self._files:
-            self._files[key] = _reader(path)
-        return self._files[key]
+        if key not in self._shards:
+            try:
+                self._shards[key] = _Shard(path)
+            except (OSError, KeyError, RuntimeError, ValueError) as error:
+                raise StoreError(f"{path}: cannot be read ({_one_line(error)})") from error
+        return self._shards[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}}
+        return {**self.__dict__, "_shards": {}}
 
     def sources(self) -> list[str]:
         """The name of each pair's picture."""
-        return [json.loads(self._file(path)["record"].asstr()[row])["source"] for path, row in self._places]
+        return [json.loads(self._shard(path).records[row])["source"] for path, row in self._places]
 
     def pair(self, i: int, generator: torch.Generator | None = None) -> tuple[Pairs, tuple[int, int]]:
         """Pair i as synthesised, cropped if the store is, and the window's top and left in packed sites. generator: of
         the window; None: PyTorch's default one."""
         path, row = self._places[i]
-        file = self._file(path)
+        shard = self._shard(path)
         side = self.crop or self.size
         top, left = torch.randint(self.size - side + 1, (2,), generator=generator).tolist()
         try:
-            counts = file["noisy"][row, :, top : top + side, left : left + side]
-            clean = file["clean"][row, :, 2 * top : 2 * (top + side), 2 * left : 2 * (left + side)]
-            values = {name: torch.from_numpy(np.asarray(file[name][row])[None].copy()) for name in ROWS}
-            record = json.loads(file["record"].asstr()[row])
-        except (OSError, KeyError, RuntimeError) as error:
+            counts = shard.noisy[row, :, top : top + side, left : left + side]
+            clean = shard.clean[row, :, 2 * top : 2 * (top + side), 2 * left : 2 * (left + side)]
+        except (OSError, RuntimeError) as error:
             raise StoreError(f"{path}: cannot be read ({_one_line(error)})") from error
-        numbers = {n: values[n].float() for n in ROWS if n not in ("index", "seed")}
+        numbers = {name: column[row : row + 1] for name, column in shard.columns.items()}
         scale, black = numbers["scale"], numbers["black"]
         pairs = Pairs(
             noisy=(torch.from_numpy(counts.astype(np.float32))[None] - black) / scale,
-            clean=torch.from_numpy(clean.astype(np.float32))[None],
-            records=(record,),
+            clean=torch.from_numpy(clean).float()[None],
+            records=(json.loads(shard.records[row]),),
             **numbers,
         )
         return pairs, (top, left)

@@ -21,6 +21,8 @@ def noise_std(x: Tensor, shot: float | Tensor, read: float | Tensor) -> Tensor:
     isp.noise.spread. After gains g (white balance), pass amplify(shot, read, g) and the amplified x.
     """
     variance = spread(shot, x) * x.clamp(min=0) + spread(read, x)
+    if not variance.requires_grad:
+        return variance.clamp_(min=0).sqrt_()
     # the square root has no slope at 0: where there is no noise, nothing must reach the gradient but 0
     root = variance.clamp(min=torch.finfo(x.dtype).tiny).sqrt()
     return torch.where(variance > 0, root, torch.zeros_like(root))
