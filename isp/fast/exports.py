@@ -1,8 +1,9 @@
 """Networks as ONNX files: where they are, what they say of themselves, and whether they are whole and of these weights.
 
-Such a file holds a network alone, without the curve and the demosaic that stand around it. It lies beside the weights it
-was made from, `model.onnx` or, quantised, `model-int8.onnx`, or else in the cache folder. Its metadata names the weights
-by their SHA-256, holds the SHA-256 of its graph, and says what it takes to run it; none of it needs a package to be read.
+Such a file holds a network alone, without the curve and the demosaic that stand around it. It lies beside the weights
+it was made from, `model.onnx` or, quantised, `model-int8.onnx`, or else in the cache folder. Its metadata names the
+weights by their SHA-256, holds the SHA-256 of its graph, and says what it takes to run it; none of it needs a package
+to be read.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _code() -> str:
 
 
 def read_export(path: Path, weights_sha256: str) -> Export:
-    """What a file says of its network. ValueError, in one line, for a file that is damaged or made from other weights."""
+    """What a file says of its network. ValueError, in one line, where it is damaged or made from other weights."""
     content = path.read_bytes()
     again = "make it anew: python -m tools.export NAME --network, or python -m tools.quantise NAME"
     try:

@@ -1,5 +1,5 @@
-"""The render with a network, without PyTorch: the compiled kernel makes its inputs, tile by tile, OpenVINO or onnxruntime
-runs it, and the kernel takes its output to the picture.
+"""The render with a network, without PyTorch: tile by tile the compiled kernel makes its inputs, OpenVINO or
+onnxruntime runs it, and the kernel takes its output to the picture.
 
 It gives what isp.pipeline gives with the same export. `obstacle` tells for which files, options and models there is no
 such way; those go through isp.pipeline.
@@ -104,7 +104,7 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int) -> np.ndarray:
     planes = sum(PLANES[name] for name in export.config["inputs"])
     first = tiles[0].part
     networks = SimpleQueue[Network]()
-    for network in open_network(choice.path, p.runtime, threads, threads, (1, planes, first.height, first.width)):
+    for network in open_network(export.path, p.runtime, threads, threads, (1, planes, first.height, first.width)):
         networks.put(network)
     rgb = np.empty((3, height, width), np.float32)
 
@@ -180,7 +180,7 @@ def grid(h: int, w: int, export: Export, threads: int) -> list[Tile]:
     """
     multiple, reach = export.multiple, export.reach
     assert reach is not None
-    shared = -(-2 * reach // multiple)
+    shared = 2 * -(-reach // multiple)
     units = (h // multiple, w // multiple)
 
     def side(size: int, count: int) -> int:  # of a tile, in multiples
@@ -193,7 +193,7 @@ def grid(h: int, w: int, export: Export, threads: int) -> list[Tile]:
         return (needed > MEMORY, needed if needed > MEMORY else rounds * samples)
 
     most = [range(1, max(size // max(shared, 1), 1) + 1) for size in units]  # tiles of twice what they share, at least
-    counts = min(product(*most), key=cost)
+    counts = min(product(most[0], most[1]), key=cost)
     rows, columns = (_cuts(size, count, side(size, count)) for size, count in zip(units, counts, strict=True))
     tiles = []
     for (top, bottom, first, last), (left, right, start, end) in product(rows, columns):

@@ -92,18 +92,22 @@ class Model(nn.Module):
 
     def forward(self, packed: Tensor, sigma: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """dtype: the network's own arithmetic under autocast, bfloat16 for one; what is around it stays as it is."""
+        x, base = self.seen(packed, sigma)
+        y = self.through(x, dtype)
+        return self.to_linear(y + base if self.config.residual and base is not None else y)
+
+    def seen(self, packed: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the network sees, B planes h w, or B 3 2h 2w of an RGB network; and the base, B 3 2h 2w."""
         c = self.config
         x = self.to_signal(packed)
         base = None if c.base is None else METHODS[c.base].function(pixel_shuffle(x, 2), PATTERN)  # B 3 2h 2w
         if self.network.kind == "rgb":
             assert base is not None
-            y = self.through(base, dtype)
-        else:
-            given = {"packed": lambda: x, "sigma": lambda: self.spread(packed, sigma)}
-            if base is not None:
-                given["base"] = lambda: pixel_unshuffle(base, 2)
-            y = self.through(torch.cat([given[name]() for name in c.inputs], dim=1), dtype)
-        return self.to_linear(y + base if c.residual and base is not None else y)
+            return base, base
+        given = {"packed": lambda: x, "sigma": lambda: self.spread(packed, sigma)}
+        if base is not None:
+            given["base"] = lambda: pixel_unshuffle(base, 2)
+        return torch.cat([given[name]() for name in c.inputs], dim=1), base
 
     def through(self, x: Tensor, dtype: torch.dtype | None) -> Tensor:
         """The network's output, in the type of x."""

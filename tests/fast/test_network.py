@@ -1,0 +1,290 @@
+"""Renders with a network without PyTorch against isp.pipeline: phases, sizes, tiles; and the files of networks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dng_factory import make_dng
+
+import isp
+from isp.fast import display, network
+from isp.fast.engine import PACKAGES
+from isp.fast.exports import beside, cached, digest_of, read_export
+from isp.fast.library import UnavailableError, library
+from isp.fast.models import choose
+from isp.locate import model_folders
+from isp.nets.export import TOLERANCE, difference, export_network
+from isp.nets.load import WEIGHTS, load_model, save_model
+from isp.nets.model import Model, ModelConfig
+from isp.nets.runtime import open_export
+from isp.options import RenderOptions
+from isp.parameters import resolve
+from isp.pipeline import camera_stages, run, sensor_stages
+from isp.raw.opcodes import GainMap
+
+NOISE = (1e-3, 1e-6)
+PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
+RUNTIMES = [
+    pytest.param(name, marks=pytest.mark.skipif(not find_spec(package), reason=f"needs {package}"))
+    for name, package in PACKAGES.items()
+]
+needs_kernel = pytest.mark.skipif(isinstance(library(), UnavailableError), reason=f"no kernel: {library()}")
+needs_runtime = pytest.mark.skipif(not any(map(find_spec, PACKAGES.values())), reason="needs openvino or onnxruntime")
+needs_export = pytest.mark.skipif(
+    not (find_spec("onnx") and find_spec("onnxscript")), reason="needs onnx and onnxscript: pip install 'isp[export]'"
+)
+# network, arguments and the rest: each input, with a base seen and not seen, without one, and on linear light
+MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "pyramid": (
+        "pyramid",
+        {"planes": 20, "widths": (8, 8), "blocks": (1, 1)},
+        {"inputs": ("packed", "sigma", "base"), "base": "msg", "residual": True, "toe": 5e-3},
+    ),
+    "flat": ("flat", {"planes": 8, "width": 8, "blocks": 2}, {"base": "msg", "residual": True, "toe": 1e-3}),
+    "plain": ("flat", {"planes": 4, "width": 8, "blocks": 1}, {"inputs": ("packed",)}),
+}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of small models in which every part has a say, with their networks beside the weights."""
+    folders = {}
+    for name, (kind, arguments, rest) in MODELS.items():
+        folders[name] = folder = tmp_path_factory.mktemp(name)
+        torch.manual_seed(0)
+        model = Model(ModelConfig(kind, arguments, **rest)).eval()
+        for p in model.parameters():
+            if not p.any():
+                p.data.normal_(0, 0.02)
+        weights = save_model(folder, model, metadata={"noise": "any"})
+        export_network(model, beside(weights, "float32"), digest_of(weights))
+    return folders
+
+
+def frame(path: Path, cfa: str = "RGGB", size: tuple[int, int] = (70, 84), **tags: Any) -> isp.RawImage:
+    """A raw with a dark part and a clipped one."""
+    rng = np.random.default_rng(0)
+    counts = np.clip(np.linspace(600, 4400, size[1]) + rng.normal(0, 60, size), 0, 4095)
+    tags = {"noise_profile": NOISE, "as_shot_neutral": (0.5, 1.0, 0.7), "black_level": 512, "white_level": 4095, **tags}
+    return isp.read(make_dng(path, counts.astype(tags.pop("dtype", np.uint16)), cfa=cfa, **tags))
+
+
+def by_pipeline(raw: isp.RawImage, options: RenderOptions) -> np.ndarray:
+    """Camera RGB after the network, 3 H W."""
+    seen: dict[str, torch.Tensor] = {}
+    x = run(sensor_stages(raw.meta), raw.tensor())
+    with torch.inference_mode():
+        run(camera_stages(raw.meta, resolve(raw.meta, options, x)), x, lambda name, y: seen.update({name: y}))
+    return seen["network"][0].numpy()
+
+
+def agree(raw: isp.RawImage, model: Path, runtime: str = "auto", **options: Any) -> None:
+    """The fast way and PyTorch's, to rounding."""
+    fast = RenderOptions(model=str(model), runtime=runtime, **options)
+    assert network.obstacle(raw, fast) is None
+    expected = by_pipeline(raw, RenderOptions(model=str(model), runtime="torch", **options))
+    found = network.camera_rgb(raw, resolve(raw.meta, fast), 2)
+    assert np.abs(found - expected).max() < TOLERANCE * max(1, np.abs(expected).max())
+
+
+@needs_kernel
+@needs_runtime
+@needs_export
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("name", MODELS)
+def test_it_is_the_pipeline_in_every_phase(name: str, phase: str, exported: dict[str, Path], tmp_path: Path) -> None:
+    strength = {} if name == "plain" else {"strength": 0.7}
+    agree(frame(tmp_path / "a.dng", phase), exported[name], **strength)
+
+
+@needs_kernel
+@needs_runtime
+@needs_export
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("size", [(2, 2), (3, 2), (5, 61), (64, 7)])
+def test_sizes(size: tuple[int, int], runtime: str, exported: dict[str, Path], tmp_path: Path) -> None:
+    agree(frame(tmp_path / "a.dng", "GRBG", size), exported["pyramid"], runtime)
+
+
+@needs_kernel
+@needs_runtime
+@needs_export
+def test_tiles_are_the_whole(exported: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With memory for few samples: many tiles, whose cuts do not show."""
+    raw = frame(tmp_path / "a.dng", "GBRG", (323, 257))
+    for name in ("pyramid", "flat"):
+        monkeypatch.setattr(network, "MEMORY", 2e6)
+        export = choose(exported[name]).export()
+        assert len(network.grid(196, 164, export, 2)) >= 4
+        agree(raw, exported[name])
+
+
+@needs_kernel
+@needs_runtime
+@needs_export
+def test_float_counts_shading_and_levels(exported: dict[str, Path], tmp_path: Path) -> None:
+    """What the inputs are made of: float mosaics, tables, black by row, and a lens shading that lifts the noise too."""
+    gains = np.linspace(1, 2, 12).reshape(3, 4, 1)
+    shading = GainMap(bottom=70, right=84, map_gains=gains, map_spacing_v=0.5, map_spacing_h=1 / 3)
+    raw = frame(tmp_path / "a.dng", "BGGR")
+    agree(isp.RawImage(raw.mosaic.astype(np.float32) + 0.25, raw.meta), exported["flat"])
+    meta = replace(raw.meta, opcode_list2=(shading,), black_level_delta_v=np.linspace(0, 40, 70))
+    agree(isp.RawImage(raw.mosaic, meta), exported["pyramid"])
+    table = replace(raw.meta, linearization_table=np.arange(4096) ** 1.02)
+    agree(isp.RawImage(raw.mosaic, table), exported["flat"])
+
+
+def test_tiles_cover_the_canvas_once(tmp_path: Path) -> None:
+    """Every sample is given once, by a tile that sees as far around it as the network reaches, or to the end."""
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        multiple, reach = int(rng.choice([1, 4])), int(rng.integers(1, 40))
+        h, w = (multiple * int(n) for n in rng.integers(20, 300, 2))
+        export = network.Export(tmp_path, {}, "raw", multiple, multiple, reach, float(rng.integers(100, 40000)))
+        tiles = network.grid(h, w, export, 2)
+        given = np.zeros((h, w), int)
+        for (top, left, height, width), (first, last, start, end) in (
+            ((t.part.top, t.part.left, t.part.height, t.part.width), t.box) for t in tiles
+        ):
+            given[first:last, start:end] += 1
+            assert (height, width) == (tiles[0].part.height, tiles[0].part.width)
+            assert top % multiple == left % multiple == height % multiple == width % multiple == 0
+            assert top <= max(first - reach, 0)
+            assert left <= max(start - reach, 0)
+            assert top + height >= min(last + reach, h)
+            assert left + width >= min(end + reach, w)
+        assert (given == 1).all()
+
+
+SHIPPED = [name for name, folder in model_folders().items() if (folder / "model.onnx").is_file()]
+
+
+def test_a_model_ships_with_its_network() -> None:
+    assert SHIPPED
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_networks_are_those_of_their_weights(name: str, runtime: str) -> None:
+    weights = model_folders()[name] / WEIGHTS
+    fast = open_export(beside(weights, "float32"), digest_of(weights), runtime)
+    assert difference(load_model(name), fast) < TOLERANCE
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", [n for n in SHIPPED if (model_folders()[n] / "model-int8.onnx").is_file()])
+def test_integers_are_near(name: str, runtime: str) -> None:
+    """On a noisy ramp of all brightnesses the difference is a small part of the noise."""
+    weights = model_folders()[name] / WEIGHTS
+    integers = open_export(beside(weights, "int8"), digest_of(weights), runtime)
+    model = load_model(name)
+    generator = torch.Generator().manual_seed(0)
+    packed = torch.linspace(0, 1, 64).expand(1, 4, 64, 64) ** 2
+    sigma = (3e-3 * packed + 2e-5).sqrt()
+    packed = packed + sigma * torch.randn(packed.shape, generator=generator)
+    with torch.inference_mode():
+        error = (integers(packed, sigma) - model(packed, sigma)).square().mean().sqrt()
+    assert 0 < error < 0.1 * sigma.square().mean().sqrt()
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Path:
+    """A copy of a shipped model's folder."""
+    return Path(copytree(model_folders()[SHIPPED[0]], tmp_path / "copy"))
+
+
+def test_a_stale_or_damaged_export_is_refused(shipped: Path) -> None:
+    path, digest = shipped / "model.onnx", digest_of(shipped / WEIGHTS)
+    assert read_export(path, digest).config["network"]
+    with pytest.raises(
+        ValueError, match=r"model.onnx was made from other weights .*; make it anew: python -m tools.exp"
+    ):
+        read_export(path, "0" * 64)
+    content = path.read_bytes()
+    for broken in (b"", content[:-400], content[: len(content) // 2], b"<html>" + content, content[:-9] + b"!" * 9):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match=r"model.onnx is damaged") as refused:
+            read_export(path, digest)
+        assert "\n" not in str(refused.value)
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    with pytest.raises(ValueError, match=r"model.onnx is damaged: its graph is not the one"):
+        read_export(path, digest)
+
+
+@needs_kernel
+@needs_runtime
+def test_the_command_imports_neither_torch_nor_scipy(tmp_path: Path) -> None:
+    raw = frame(tmp_path / "a.dng")
+    target = tmp_path / "a.tif"
+    code = (
+        "import sys; from isp.render import main\n"
+        f"code = main({[str(raw.path), '--model', SHIPPED[0], '-o', str(target), '--record']!r})\n"
+        "assert not {'torch', 'scipy', 'onnx'} & set(sys.modules), 'imported'\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "a.tif.json").read_text())
+    text = json.dumps(record)
+    assert "isp.fast" in text
+    assert record["parameters"]["runtime"]["value"] in PACKAGES
+    assert record["parameters"]["runtime"]["origin"].startswith("auto")
+
+
+@needs_kernel
+@needs_runtime
+def test_the_picture_is_that_of_the_pipeline(tmp_path: Path) -> None:
+    """The shipped model to 8-bit codes: within one, and nearly everywhere equal, as the last bits fall."""
+    raw = frame(tmp_path / "a.dng")
+    options = RenderOptions(model=SHIPPED[0], look="neutral", precision="float32")
+    pixels, p = network.develop(raw, options)
+    expected = isp.render(raw, RenderOptions(model=SHIPPED[0], look="neutral", runtime="torch"))[0].permute(1, 2, 0)
+    codes = (expected.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
+    assert p.precision == "float32"
+    assert np.abs(pixels.astype(int) - codes).max() <= 1
+    assert (pixels == codes).mean() > 0.98
+    assert (display(network.camera_rgb(raw, p, 1), raw.meta, p) == pixels).all()
+
+
+def test_auto_falls_back_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for module in ("isp.fast.engine", "isp.fast.models"):
+        monkeypatch.setattr(f"{module}.find_spec", lambda name: None)
+    choice = choose(SHIPPED[0])
+    assert (choice.runtime, choice.precision, choice.path) == ("torch", "float32", None)
+    raw = frame(tmp_path / "a.dng")
+    assert network.obstacle(raw, RenderOptions(model=SHIPPED[0])) == "runtime torch"
+    assert isp.render(raw, RenderOptions(model=SHIPPED[0])).shape == (1, 3, 70, 84)
+    with pytest.raises(
+        ValueError, match=r"^openvino not installed; pip install openvino, or pip install 'isp\[fast\]'$"
+    ):
+        choose(SHIPPED[0], "openvino")
+    with pytest.raises(ValueError, match="precision int8 needs the package openvino or onnxruntime"):
+        choose(SHIPPED[0], precision="int8")
+
+
+@needs_runtime
+def test_what_is_chosen(shipped: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ISP_CACHE", str(tmp_path))
+    (shipped / "model-int8.onnx").unlink(missing_ok=True)
+    assert choose(shipped).precision == "float32"
+    assert choose(shipped).path == shipped / "model.onnx"
+    with pytest.raises(ValueError, match=r"model-int8.onnx; python -m tools.quantise makes it"):
+        choose(shipped, precision="int8")
+    (shipped / "model.onnx").rename(cached(shipped / WEIGHTS))
+    assert choose(shipped).path == cached(shipped / WEIGHTS)
+    cached(shipped / WEIGHTS).unlink()
+    assert choose(shipped).path is None
+    monkeypatch.setattr("isp.fast.models.can_export", lambda: False)
+    assert choose(shipped).runtime == "torch"
+    assert choose(shipped, "torch").reason == "options.runtime: torch"
