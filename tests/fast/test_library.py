@@ -1,0 +1,88 @@
+"""Compiling the kernel: whatever goes wrong is a reason, never a broken render."""
+
+import ctypes
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from isp.fast.library import UnavailableError, library
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("ISP_CACHE", str(tmp_path / "cache"))
+    library.cache_clear()
+    yield
+    library.cache_clear()
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def reason() -> str:
+    found = library()
+    assert isinstance(found, UnavailableError), found
+    return str(found)
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler -O1")
+    assert reason() == "no C compiler: no-such-compiler is not on the path"
+
+
+def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", script(tmp_path / "cc", "echo 'kernel.c:1: error: what' >&2; echo more >&2; exit 1"))
+    assert reason().endswith("kernel.c:1: error: what")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_compiler_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a file is left by nobody, and taken for the kernel by nobody."""
+    half = 'while [ "$1" != -o ]; do shift; done; echo half > "$2"; kill -9 $$'
+    monkeypatch.setenv("CC", script(tmp_path / "cc", half))
+    assert "exit code -9" in reason()
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_compiler_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["isp.fast.library"], "MOST_SECONDS", 0.1)
+    monkeypatch.setenv("CC", script(tmp_path / "cc", "exec sleep 10"))
+    assert "took more than 0.1 s to compile" in reason()
+
+
+def test_what_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    garbage = 'while [ "$1" != -o ]; do shift; done; echo garbage > "$2"'
+    monkeypatch.setenv("CC", script(tmp_path / "cc", garbage))
+    assert "cannot be loaded" in reason()
+
+
+def test_a_folder_of_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies there would run as us."""
+    monkeypatch.setenv("CC", script(tmp_path / "cc", "exit 1"))
+    (tmp_path / "cache").mkdir(mode=0o777)
+    (tmp_path / "cache").chmod(0o777)
+    assert "may be written by them; try chmod go-w, or another ISP_CACHE" in reason()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", script(tmp_path / "cc", "exit 1"))
+    (tmp_path / "cache").write_text("a file")
+    assert "File exists" in reason()
+
+
+def test_compiled_once(tmp_path: Path) -> None:
+    first = library()
+    if isinstance(first, UnavailableError):
+        pytest.skip(str(first))
+    (made,) = (tmp_path / "cache").iterdir()
+    assert stat.S_IMODE(os.stat(tmp_path / "cache").st_mode) == 0o700
+    before = made.stat().st_mtime_ns
+    library.cache_clear()
+    assert isinstance(library(), ctypes.CDLL)
+    assert made.stat().st_mtime_ns == before
