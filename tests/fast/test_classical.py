@@ -290,6 +290,7 @@ def test_the_command_imports_nothing_heavy(tmp_path: Path) -> None:
         "'importlib.metadata', 'rawpy', 'imagecodecs', 'isp.raw.opcodes') if m in sys.modules))"
     )
     command = [sys.executable, "-c", code, str(save_dng(tmp_path)), "-o", str(tmp_path / "a.tif"), "-b", "8"]
+    command += ["--demosaic", "msg"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "0 []", done.stdout + done.stderr
 
@@ -303,7 +304,7 @@ def test_fallback_gives_the_same_picture(tmp_path: Path, monkeypatch: pytest.Mon
             monkeypatch.setenv("CC", compiler)
         library.cache_clear()
         target = tmp_path / f"{name}.tif"
-        render_file(Job(source, target, bits=16, record=True))
+        render_file(Job(source, target, {"demosaic": "msg"}, bits=16, record=True))
         pictures.append(target.read_bytes()[8 : 8 + 64 * 80 * 6])
         records.append(json.loads((tmp_path / f"{name}.tif.json").read_text())["renderer"])
     library.cache_clear()
@@ -314,6 +315,6 @@ def test_fallback_gives_the_same_picture(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_watched_stages_and_devices_use_the_pipeline(tmp_path: Path) -> None:
     target = tmp_path / "a.png"
-    render_file(Job(save_dng(tmp_path), target, dump_stages=tmp_path / "stages", record=True))
+    render_file(Job(save_dng(tmp_path), target, {"demosaic": "msg"}, dump_stages=tmp_path / "stages", record=True))
     assert json.loads((tmp_path / "a.png.json").read_text())["renderer"] == "isp.pipeline: stages are watched"
     assert len(os.listdir(tmp_path / "stages")) > 5
