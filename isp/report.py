@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 WINDOW = 200_000  # pixels of the region whose values the page carries, unless told: some 8 MB
 OVERVIEW = 1200  # pixels: the longer side of an overview is at most this
+SHARP = 16_000_000  # pixels of the finished picture up to which its overview is not reduced
 BINS = 256
 MOST_SHOWN = 4.0  # a histogram ends here at the latest; what is brighter counts in its last bin
 
@@ -147,7 +148,7 @@ class StageReport:
         show = self._show()
         low, high = self._limits(x, name, cfa)
         height, width = x.shape[-2:]
-        factor = self._factor(height, width, cfa)
+        factor = 1 if name == "orient" and height * width <= SHARP else self._factor(height, width, cfa)
         values = x.numpy().transpose(1, 2, 0)  # H W C
         overview = shown(reduced(values, factor), show, self.display)
         clipped, negative = _beyond(values, high, cfa, np.greater_equal), _beyond(values, low, cfa, np.less)
@@ -239,6 +240,7 @@ class StageReport:
             first=(len(layers) - 1, max(len(layers) - 2, 0)),
             reading=[0],
             before=self._about(),
+            quality=80,
         )
         name = self.raw.path.name if self.raw.path else "frame in memory"
         meta = self.meta
@@ -256,7 +258,7 @@ class StageReport:
         parts = [
             paragraph(
                 f"Values are held at full resolution for {held}; each stage says to what precision. Elsewhere the page "
-                "shows an overview, reduced, for the eye alone."
+                "shows an overview for the eye alone (JPEG), of the finished picture in full resolution, else reduced."
             ),
             paragraph(
                 "Camera RGB and mosaics are shown as if they were the screen's colours, ProPhoto RGB and the output "
@@ -365,7 +367,9 @@ def _statistics(
     marks: Sequence[tuple[float, str]],
 ) -> Html:
     """Histogram and table of a stage's result, C H W."""
-    if bad := int((~x.isfinite()).sum()):
+    bad = 0
+    if not all(map(isfinite, map(float, x.aminmax()))):
+        bad = int(torch.count_nonzero(~x.isfinite()))
         x = x.nan_to_num()
     channels = 3 if cfa is not None else len(x)
     names = "RGB" if channels == 3 else ["all"]
@@ -383,12 +387,12 @@ def _statistics(
         flat = samples.reshape(-1)
         counts[channel] += torch.histc(flat.clamp(first, last), BINS, first, last).long()
         totals[channel] += flat.numel()
-        sums[channel] += float(flat.sum(dtype=torch.float64))
+        sums[channel] += float(flat.mean()) * flat.numel()
         a, b = (float(v) for v in flat.aminmax())
         ends[channel] = (min(a, ends[channel][0]), max(b, ends[channel][1]))
         if low is not None and high is not None:
-            beyond[channel][0] += int((flat < float(low[channel])).sum())
-            beyond[channel][1] += int((flat >= float(high[channel])).sum())
+            beyond[channel][0] += int(torch.count_nonzero(flat < float(low[channel])))
+            beyond[channel][1] += int(torch.count_nonzero(flat >= float(high[channel])))
     rows = []
     for channel, name in enumerate(names):
         total = max(totals[channel], 1)

@@ -52,6 +52,8 @@ def markup(value: object) -> Html:
     if isinstance(value, Html):
         return value
     text = str(value).encode("utf-8", "replace").decode()  # a file name's undecodable bytes are lone surrogates
+    if text.isprintable():
+        return Html(escape(text))
     return Html(escape("".join("\ufffd" if unicodedata.category(c) in HIDDEN and c not in "\n\t" else c for c in text)))
 
 
@@ -122,7 +124,7 @@ def picture(
     return tag("figure", image, "" if caption is None else tag("figcaption", caption))
 
 
-def picture_url(pixels: np.ndarray, *, space: str = "srgb", kind: str = "png", quality: int = 90) -> str:
+def picture_url(pixels: np.ndarray, *, space: str = "srgb", kind: str = "png", quality: int = 90) -> Html:
     """The picture as a data: URL; arguments as `picture`."""
     from PIL import Image
 
@@ -145,8 +147,8 @@ def picture_url(pixels: np.ndarray, *, space: str = "srgb", kind: str = "png", q
     return data_url(buffer.getvalue(), MIME[kind])
 
 
-def data_url(data: bytes, mime: str) -> str:
-    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
+def data_url(data: bytes, mime: str) -> Html:
+    return Html(f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}")
 
 
 def figure(fig: Figure, caption: object = None, *, alt: str | None = None, kind: str = "svg") -> Html:

@@ -235,6 +235,8 @@ def by_colour(mosaic: np.ndarray, cfa: CFA, factor: int) -> np.ndarray:
 def any_in(mask: np.ndarray, factor: int) -> np.ndarray:
     """H W to ceil(H/factor) ceil(W/factor): whether any of a square is True."""
     rows, columns = (np.arange(0, n, factor) for n in mask.shape)
+    if not mask.any():
+        return np.zeros((len(rows), len(columns)), bool)
     return np.logical_or.reduceat(np.logical_or.reduceat(mask, rows, 0), columns, 1)
 
 
