@@ -46,7 +46,8 @@ def test_thumbnail_is_the_neutral_render_made_small() -> None:
     height, width = whole.shape[0] // factor, whole.shape[1] // factor
     parts = whole[: height * factor, : width * factor].reshape(height, factor, width, factor, 3).mean((1, 3))
     off = np.abs(small[:height, :width] / 255 - parts)
-    assert float(off.mean()) < 0.004
+    assert float(np.median(off)) < 0.003
+    assert float(off.mean()) < 0.008  # edges: means are taken before the encoding here, and after it there
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
