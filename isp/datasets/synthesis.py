@@ -77,7 +77,8 @@ from isp.tiling import tiled
 
 PATTERN = CFA("RGGB")  # of every pair, whatever the camera's: the clean side has all three channels
 PLANES = (0, 1, 1, 2)  # channel of each plane of a packed mosaic
-LIGHTS = 64  # cameras that a PairStream keeps ready
+LIGHTS = 64  # cameras that a PairStream keeps ready ...
+KEPT = 4  # ... and batches until one of them is drawn anew: that takes as long as several small pairs
 LINEAR = {"colour", "exposure", "output-primaries"}  # stages that are a matrix
 TILE = 264  # side of the tiles that are unprocessed at once: their temporaries stay in the cache
 
@@ -681,9 +682,9 @@ class PairStream:
     """Batches of pairs without an end, made on the device that trains; batch n depends on the arguments and n alone.
 
     A pool of pictures lies on the device, one of which is replaced every `renew` batches, read meanwhile in a thread:
-    no step waits for files. So do LIGHTS cameras under their lights, each for a recipe, one of which is drawn anew for
-    each batch. Windows are cut from random pictures of the pool, flipped and transposed at random (before they are
-    mosaicked, so that the phase stays).
+    no step waits for files. So do LIGHTS cameras under their lights, each for a recipe, one of which is drawn anew
+    every KEPT batches. Windows are cut from random pictures of the pool, flipped and transposed at random (before they
+    are mosaicked, so that the phase stays).
     recipe: one, or several of which each has an equal share.
     share: (rank, of): of each batch only this part is made, batch / of pairs; together the parts are the batch.
     prefetch: batches made ahead in a thread of their own; 0: in the caller's, which a GPU prefers.
@@ -712,7 +713,7 @@ class PairStream:
         self.prefetch = (0 if self.device.type == "cuda" else 2) if prefetch is None else prefetch
         self._order = np.random.default_rng([seed, len(source)]).permutation(len(source))
         self._pictures: dict[int, Sample] = {}  # of the pool, by their number in the endless series of _order
-        self._lights: dict[int, tuple[Recipe, Light]] = {}  # by the batch that they were drawn for
+        self._lights: dict[int, tuple[Recipe, Light]] = {}  # by their number in an endless series
 
     def __iter__(self) -> Iterator[Pairs]:
         return self.batches()
@@ -762,8 +763,8 @@ class PairStream:
         return sample._replace(rgb=_small(sample.rgb).to(self.device))
 
     def _lights_of(self, number: int) -> list[tuple[Recipe, Light]]:
-        """Those of batch `number`: drawn for it and for the LIGHTS - 1 batches before it."""
-        wanted = range(number, number + LIGHTS)
+        """Those of batch `number`: the same for KEPT batches, and all but one for the next KEPT."""
+        wanted = range(number // KEPT, number // KEPT + LIGHTS)
         for n in [n for n in self._lights if n not in wanted]:
             del self._lights[n]
         for n in wanted:
