@@ -55,6 +55,7 @@ from tools.make_pairs import executor, whole
 
 if TYPE_CHECKING:
     from isp.nets.model import Model
+    from isp.nets.runtime import Runtime
 
 EXAMPLES = """\
 The truth, sRGB, becomes the linear mosaic of a camera at D65; noise is added (variance = S x + O, black 0 and white 1)
@@ -74,6 +75,7 @@ levels, separated by commas:
 
 examples:
   python -m tools.evaluate kodak/ --model models/flat --every 3           a look while training
+  python -m tools.evaluate kodak/ --model flat --model models/flat/model-int8.onnx    what 8 bits cost
   python -m tools.evaluate kodak/ --model flat --model tiny --developers all -o report/ --crops
   python -m tools.evaluate kodak/ --cameras nikon-d850,canon-eos-r5 --phases RGGB,GBRG --levels iso100,iso6400 \\
       --noise imx586 --model flat --jobs 8
@@ -212,13 +214,14 @@ def by_method_on_linear_light(frame: Frame, name: str) -> Tensor:
     return by_stage(frame, lambda x, cfa, p: METHODS[name].function(x, cfa))
 
 
-def by_model(frame: Frame, model: Model) -> Tensor:
+def by_model(frame: Frame, model: Model | Runtime) -> Tensor:
     """What isp.render makes of the frame with this model, on the model's device."""
 
     def network(x: Tensor, cfa: CFA, p: RenderParameters) -> Tensor:
         return demosaic_by_network(x, cfa, model, p.gains, p.noise_profile)
 
-    return by_stage(frame, network, next(model.parameters()).device)
+    device = next(model.parameters()).device if isinstance(model, torch.nn.Module) else "cpu"
+    return by_stage(frame, network, device)
 
 
 def by_stage(frame: Frame, demosaic: Callable[..., Tensor], device: torch.device | str = "cpu") -> Tensor:
@@ -250,7 +253,10 @@ def by_program(frame: Frame, name: str) -> Tensor:
 def model_developer(name: str, device: str) -> Developer:
     """The model of that name, folder or file, as a developer; ValueError or OSError where there is none."""
     from isp.nets.load import load_model
+    from isp.nets.runtime import open_beside
 
+    if name.endswith(".onnx"):
+        return Developer(name, partial(by_model, model=open_beside(Path(name))), model=True)
     return model_as_developer(name.rstrip("/"), load_model(name).to(device))
 
 

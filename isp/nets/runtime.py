@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from isp.fast.engine import PACKAGES, Network, open_network
+from isp.fast.engine import PACKAGES, Network, installed, open_network
 from isp.fast.exports import cached, digest_of, read_export
 from isp.fast.models import choose
 from isp.nets.export import export_network
@@ -78,6 +78,11 @@ def open_export(path: Path, weights_sha256: str, runtime: str) -> Runtime:
     return Runtime(model, open_network(path, runtime, torch.get_num_threads())[0])
 
 
-def open_beside(path: Path, weights: Path) -> Runtime:
-    """The model of a network's file and the weights it was made from, in the fastest runtime there is."""
-    return open_export(path, digest_of(weights), choose(weights).runtime)
+def open_beside(path: Path) -> Runtime:
+    """The model of a network's file that lies beside its weights, in the fastest runtime there is. ValueError."""
+    weights = path.with_name(path.stem.removesuffix("-int8") + ".safetensors")
+    if not (path.is_file() and weights.is_file()):
+        raise ValueError(f"expected {path} and, beside it, its weights {weights.name}")
+    if (runtime := installed()) is None:
+        raise ValueError(f"{path} needs openvino or onnxruntime; pip install 'isp[fast]'")
+    return open_export(path, digest_of(weights), runtime)
