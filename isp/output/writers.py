@@ -6,7 +6,6 @@ renamed here.
 
 from __future__ import annotations
 
-import struct
 import warnings
 import zlib
 from pathlib import Path
@@ -16,31 +15,22 @@ import numpy as np
 
 from isp.output.exif import EXIF_IFD, exif_block, exr_attributes, photo_tags, picture_tags
 from isp.output.icc import chromaticities, profile
+from isp.output.png import chunk, png_parts
 from isp.write_tiff import HEADER, LONG, UNDEFINED, bytes_tag, finish, image_tags, tag, write_ifd
 
 if TYPE_CHECKING:
     from isp.raw.metadata import RawMetadata
 
-PNG_IMAGE_HEADER_END = 8 + 25  # signature and IHDR; what describes the pixels comes right behind
 JPEG_EXIF_MOST = 65533 - 6  # bytes: one APP1 segment less "Exif\0\0"
 
 
 def write_png(path: Path, pixels: np.ndarray, meta: RawMetadata | None, space: str) -> None:
-    """uint8 or uint16. One filter (Paeth) and run lengths with Huffman codes: photographs have noise and noise has no
-    repeats to find, so that the usual search makes files of the same size in three to ten times the time."""
-    from imagecodecs import PNG, png_encode
-
-    data = memoryview(png_encode(pixels, level=1, strategy=PNG.STRATEGY.RLE, filter=PNG.FILTER.PAETH))
-    chunks = _chunk(b"eXIf", exif_block(meta, pixels.shape[1], pixels.shape[0], space))
+    """uint8 or uint16."""
+    described = chunk(b"eXIf", exif_block(meta, pixels.shape[1], pixels.shape[0], space))
     if icc := profile(space):
-        chunks = _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc, 9)) + chunks
+        described = chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc, 9)) + described
     with open(path, "wb") as file:
-        file.writelines((data[:PNG_IMAGE_HEADER_END], chunks, data[PNG_IMAGE_HEADER_END:]))
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    """PNG (ISO/IEC 15948), 5.3: length, name, data, CRC."""
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        file.writelines(png_parts(pixels, described))
 
 
 def write_tiff(path: Path, pixels: np.ndarray, meta: RawMetadata | None, space: str, linear: bool) -> None:
