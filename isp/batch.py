@@ -45,8 +45,10 @@ def render_file(job: Job) -> None:
     _refuse_existing(job)
     options, origins = resolve_options(job)
     import isp.raw
+    from isp.parameters import settled
 
     raw = isp.raw.read(job.source)
+    options = settled(raw.meta, options)
     report = None
     if job.report is not None:
         from isp.report import StageReport

@@ -137,7 +137,8 @@ def resolve_options(job: Job) -> tuple[RenderOptions, dict[str, str]]:
         stated = {name: value for name, value in stated.items() if name != "demosaic"}
     if "demosaic" in job.given:
         stated = {name: value for name, value in stated.items() if name not in MODEL_OPTIONS}
-    values = {**stated, **job.given, "linear": depth(job.target, job.bits)[1]}
+    default = {} if "demosaic" in {**stated, **job.given} else {"model": "auto"}
+    values = {**default, **stated, **job.given, "linear": depth(job.target, job.bits)[1]}
     options = RenderOptions.from_dict(values, sidecar.name if stated else "options")
     origins = dict.fromkeys(stated, f"sidecar {sidecar.name}") | dict.fromkeys(job.given, "user")
     return options, {**origins, "linear": f"what {job.target.suffix} holds"}

@@ -11,6 +11,7 @@ WHITE_BALANCES = ("as-shot", "daylight", "grey-world", "shades-of-grey", "grey-e
 HIGHLIGHTS = ("auto", "clip", "reconstruct", "none")
 RUNTIMES = ("auto", "torch", "onnx", "openvino")
 PRECISIONS = ("auto", "float32", "int8")
+DEFAULT_MODEL = "pyramid"
 STRONGEST = 10.0  # multiple of the noise that a model is told; none has seen more
 # demosaic methods, and what kind of array each treats; isp.stages.demosaic has them, and LibRaw's as "libraw:AHD" ...
 DEMOSAICS = {
@@ -43,7 +44,8 @@ class RenderOptions:
     space: the primaries and the encoding of the output; "camera" is white-balanced linear camera RGB.
     fix_defects: find and mend hot and dead pixels before demosaicing.
     linear: stop before look, tone and encoding, at scene-linear values in `space` (what EXR files hold).
-    model: a network in the place of the demosaic: a shipped name, a folder or a .safetensors file (isp.load_model).
+    model: a network in the place of the demosaic: a shipped name, a folder or a .safetensors file (isp.load_model);
+        "auto": DEFAULT_MODEL where it suits the frame (isp.parameters.settled); None: the demosaic.
     strength: times the noise that the model is told: above 1 smoother, below 1 noisier and finer.
     runtime: what runs the model, one of RUNTIMES; "auto" takes the fastest that is installed.
     precision: of the model's arithmetic; "auto" takes int8 where the model has such a form and OpenVINO runs it.
@@ -93,7 +95,7 @@ class RenderOptions:
             raise ValueError(f"exposure is {self.exposure}; expected stops between -20 and 20")
         if not 0 <= self.strength <= STRONGEST:
             raise ValueError(f"strength is {self.strength}; expected 0 to {STRONGEST:g}")
-        if self.model is not None and self.demosaic != "auto":
+        if self.model not in (None, "auto") and self.demosaic != "auto":
             raise ValueError(
                 f"demosaic is {self.demosaic!r}, but model {self.model!r} takes its place; give one of them"
             )

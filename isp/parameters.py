@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isp.options import RenderOptions, default_method
+from isp.options import DEFAULT_MODEL, RenderOptions, default_method
 from isp.primaries import XYZ_D50_TO_PROPHOTO, prophoto_to
 from isp.raw.colour import (
     DAYLIGHT_XY,
@@ -86,12 +86,31 @@ class RenderParameters:
         }
 
 
+def settled(meta: RawMetadata, options: RenderOptions) -> RenderOptions:
+    """The options with model "auto" decided: the default model for Bayer frames whose noise is known from the file or
+    from a profile of the camera, unless a demosaic is asked for, and where a runtime is installed that is faster than
+    PyTorch or one is asked for; else no model."""
+    if options.model != "auto":
+        return options
+    from isp.fast.models import choose
+    from isp.noise.frame import frame_noise
+
+    suits = (
+        options.demosaic == "auto"
+        and meta.kind == "bayer"
+        and frame_noise(meta, None)[0] is not None
+        and (options.runtime != "auto" or choose(DEFAULT_MODEL).path is not None)
+    )
+    return replace(options, model=DEFAULT_MODEL if suits else None)
+
+
 def resolve(meta: RawMetadata, options: RenderOptions, linear: Tensor | None = None) -> RenderParameters:
     """The parameters of a render of a file with this metadata.
 
     linear: B 1 H W or B 3 H W, the frame after the sensor stages; needed by the white balances that look at it.
     Raises ValueError where a white balance must look at the frame and none was given.
     """
+    options = settled(meta, options)
     origins: dict[str, str] = {}
     neutral, white_xy, origins["neutral"] = _white(meta, options, linear)
     origins["white_xy"] = origins["temperature"] = origins["tint"] = f"from neutral ({origins['neutral']})"

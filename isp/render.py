@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from isp._version import __version__
-from isp.options import DEMOSAICS, HIGHLIGHTS, LOOKS, PRECISIONS, RUNTIMES, SPACES, WHITE_BALANCES, RenderOptions
+from isp.options import (
+    DEFAULT_MODEL,
+    DEMOSAICS,
+    HIGHLIGHTS,
+    LOOKS,
+    PRECISIONS,
+    RUNTIMES,
+    SPACES,
+    WHITE_BALANCES,
+    RenderOptions,
+)
 
 if TYPE_CHECKING:
     from isp.batch import Outcome
@@ -89,9 +100,15 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--demosaic",
         metavar="NAME",
-        help="auto (default), a method's name (an unknown one lists them), or libraw:AHD and the like",
+        help="in the place of a model: auto (the best for the sensor), a method's name (an unknown one lists them), or "
+        "libraw:AHD and the like",
     )
-    add("--model", metavar="NAME", help="a network in place of the demosaic: a shipped one, a folder or a .safetensors")
+    add(
+        "--model",
+        metavar="NAME",
+        help="a network in place of the demosaic: a shipped one, a folder or a .safetensors; default: auto, which is "
+        f"{DEFAULT_MODEL} for Bayer files whose noise is known (NoiseProfile, or a profile of the camera)",
+    )
     add("--strength", type=float, metavar="S", help="with --model: times the noise that it is told; default: 1")
     add("--runtime", choices=RUNTIMES, help="with --model: what runs it; default: auto, the fastest there is")
     add("--precision", choices=PRECISIONS, help="with --model: default: auto, int8 where the model has it")
@@ -150,6 +167,8 @@ def _region(text: str) -> tuple[int, ...]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, load, call, save; returns the exit code."""
+    # NumPy's BLAS would start a thread for each processor, and nothing here multiplies large matrices with it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:
@@ -174,13 +193,14 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
     complete = not any(source.with_name(source.name + SIDECAR_SUFFIX).is_file() for source in inputs)
     # what goes with another option may have that one in a sidecar, and is then checked with it, file by file
     alone = {name: value for name, value in given.items() if complete or name not in GO_WITH}
+    alone = alone if "demosaic" in alone else {"model": "auto", **alone}
     RenderOptions.from_dict(alone, "command line")
     if (name := given.get("demosaic", "auto")) not in ("auto", *DEMOSAICS):
         from isp.stages.demosaic import LIBRAW
 
         if name not in LIBRAW:
             raise ValueError(f"demosaic is {name!r}; expected one of {', '.join(('auto', *DEMOSAICS, *LIBRAW))}")
-    if given.get("model") is not None:
+    if given.get("model") not in (None, "auto"):
         from isp.locate import find_model
 
         find_model(given["model"])
@@ -204,8 +224,6 @@ def _jobs(arguments: argparse.Namespace) -> list[Job]:
 
 
 def _share_of_processors(workers: int) -> int:
-    import os
-
     return max((os.cpu_count() or 1) // workers, 1)
 
 

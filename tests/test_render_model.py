@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import isp
 from isp.nets import inference
 from isp.nets.load import save_model
 from isp.nets.model import Model, ModelConfig
-from isp.options import RenderOptions
+from isp.options import DEFAULT_MODEL, RenderOptions
 from isp.parameters import resolve
 from isp.pipeline import camera_stages, develop, sensor_stages
 from isp.raw.opcodes import GainMap
@@ -116,10 +117,24 @@ def test_the_record_names_model_and_noise(tmp_path: Path, trained: Path) -> None
         assert said["noise_profile"]["origin"].startswith(origin)
         if values is not None:
             assert said["noise_profile"]["value"] == values
-    assert main([str(source), "--record", "-Y"]) == 0
-    said = json.loads((tmp_path / "a.png.json").read_text())["parameters"]
-    assert said["model"]["value"] is None
-    assert said["demosaic"]["value"] == "msg"
+
+
+def test_the_default_is_the_shipped_model_where_it_suits(tmp_path: Path) -> None:
+    """For Bayer frames whose noise is known, where a fast runtime is installed; a demosaic that is asked for wins."""
+    fast = any(find_spec(name) for name in ("openvino", "onnxruntime"))
+    for tags, arguments, model in (
+        ({}, [], DEFAULT_MODEL if fast else None),
+        ({"noise_profile": None, "unique_camera_model": "NIKON D850"}, [], DEFAULT_MODEL if fast else None),
+        ({"noise_profile": None}, [], None),
+        ({}, ["--demosaic", "auto"], None),
+        ({}, ["--runtime", "torch"], DEFAULT_MODEL),
+    ):
+        source = dng(tmp_path / "a.dng", **tags)
+        assert main([str(source), "--record", "-Y", *arguments]) == 0
+        record = json.loads((tmp_path / "a.png.json").read_text())
+        assert record["parameters"]["model"]["value"] == model
+        assert record["options"]["model"]["value"] == model
+        assert model is not None or record["parameters"]["demosaic"]["value"] == "msg"
 
 
 def test_stages_are_dumped_with_the_network_among_them(tmp_path: Path, trained: Path) -> None:
@@ -153,8 +168,8 @@ def test_a_model_of_the_dumped_config_and_of_a_sidecar(
     [
         (["--model", "MODEL", "--demosaic", "msg"], "demosaic is 'msg', but model "),
         (["--model", "nothing"], "no model 'nothing'; shipped are: "),
-        (["--strength", "0.5"], "strength is 0.5, but it goes with a model, and there is none"),
-        (["--runtime", "onnx"], "runtime is 'onnx', but it goes with a model, and there is none"),
+        (["--demosaic", "msg", "--strength", "0.5"], "strength is 0.5, but it goes with a model, and there is none"),
+        (["--demosaic", "msg", "--runtime", "onnx"], "runtime is 'onnx', but it goes with a model, and there is none"),
         (["--model", "MODEL", "--strength", "-1"], "strength is -1.0; expected 0 to 10"),
         (["--model", "MODEL", "--strength", "nan"], "strength is nan; expected 0 to 10"),
         (["--model", "MODEL", "--runtime", "tpu"], "invalid choice: 'tpu'"),
