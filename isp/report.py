@@ -24,6 +24,7 @@ from isp.output.viewer import (
     by_colour,
     display_space,
     histogram,
+    number,
     quantised,
     reduced,
     shown,
@@ -398,7 +399,7 @@ def _statistics(
         total = max(totals[channel], 1)
         shares = [f"{100 * count / total:.2g} %" for count in beyond[channel]] if low is not None else ["–", "–"]
         (a, b), mean = ends[channel], sums[channel] / total
-        rows.append([name, f"{a:.4g}", f"{mean:.4g}", f"{b:.4g}", *shares])
+        rows.append([name, number(a), number(mean), number(b), *shares])
     drawn = histogram(counts.tolist(), first, last, marks)
     said = table(rows, ("", "least", "mean", "most", "negative", "clipped"))
     warned = paragraph(f"{bad} values are not finite numbers.") if bad else ""

@@ -366,6 +366,11 @@ def viewer(
     ), block
 
 
+def number(value: float) -> str:
+    """Four digits, or all that stand before the point."""
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
 def _overview(pixels: np.ndarray, class_: str, layer: Layer, display: str, quality: int) -> Html:
     grey = pixels.ndim == 3 and pixels.shape[2] == 1
     rgb = np.repeat(pixels, 3, 2) if grey else pixels  # so that the ICC profile fits it
@@ -396,5 +401,5 @@ def histogram(counts: Sequence[Sequence[int]], low: float, high: float, marks: S
             lines.append(tag("text", name, x=f"{x + (3 if anchor == 'start' else -3):.1f}", y="10", text_anchor=anchor))
     box = f'class="histogram" viewBox="0 0 {width:g} {height:g}" role="img" preserveAspectRatio="none"'
     drawing = Html(f'<svg {box} aria-label="Histogram, logarithmic">{"".join(paths)}{"".join(lines)}</svg>')
-    ends = tag("div", tag("span", f"{low:.4g}"), tag("span", f"{high:.4g}"), class_="ends")
+    ends = tag("div", tag("span", number(low)), tag("span", number(high)), class_="ends")
     return tag("figure", drawing, ends)
