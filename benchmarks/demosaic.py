@@ -26,7 +26,7 @@ import rawpy
 import torch
 from tqdm import tqdm
 
-from benchmarks.render import RESULTS, cpu_name
+from benchmarks.measure import RESULTS, cpu_name
 from isp.raw.cfa import CFA
 from isp.stages.demosaic import METHODS, demosaic, halo_of
 from isp.stages.demosaic.libraw import demosaicked, mosaic_dng

@@ -131,7 +131,8 @@ def measure_synthesis(
     rows = []
     for name, figures in found.items():
         speed = summary(figures["pairs_per_s"])
-        rows.append({"case": name, "pairs_per_s": speed, "times_plain": round(speed["median"] / base, 1)})
+        times = round(speed["median"] / base, 1)
+        rows.append({"case": name, "size": size, "pairs_per_s": speed, "times_plain": times})
     return rows
 
 

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.render import RESULTS, cpu_name
+from benchmarks.measure import RESULTS, cpu_name
 from isp.datasets.dead_leaves import dead_leaves
 from isp.files import whole_file
 from isp.nets import NETWORKS

@@ -31,7 +31,7 @@ from torch.nn.functional import avg_pool2d
 from torch.nn.functional import interpolate as upsample
 from tqdm import tqdm
 
-from benchmarks.render import RESULTS, cpu_name
+from benchmarks.measure import RESULTS, cpu_name
 from isp.datasets.dead_leaves import dead_leaves
 from isp.files import whole_file
 from isp.nets import NETWORKS

@@ -27,6 +27,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.measure import RESULTS, cpu_name
+
 CASES = {
     "decode, isp": "decode",
     "decode, LibRaw": "libraw-decode",
@@ -36,7 +38,6 @@ CASES = {
     "isp default, neutral": "isp:auto:neutral",
     "isp default, standard": "isp:auto:standard",
 }
-RESULTS = Path(__file__).parent / "results"
 
 
 def make_file(path: Path, height: int, width: int, compression: str) -> None:
@@ -60,6 +61,7 @@ def make_file(path: Path, height: int, width: int, compression: str) -> None:
         calibration_illuminant1=21,
         color_matrix1=[[0.6797, -0.0419, -0.0807], [-0.4694, 1.1883, 0.3081], [-0.1217, 0.2478, 0.5641]],
         as_shot_neutral=[0.5, 1.0, 0.65],
+        noise_profile=[[2e-4, 1e-9]],
         make="isp",
         model="benchmark",
         unique_camera_model="isp benchmark",
@@ -166,15 +168,6 @@ def main() -> int:
     args.output.write_text(json.dumps(record, indent=1) + "\n")
     print(f"\nwritten to {args.output}")
     return 0
-
-
-def cpu_name() -> str:
-    """The processor's name where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
 
 
 if __name__ == "__main__":

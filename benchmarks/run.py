@@ -15,7 +15,7 @@ decode     a DNG to its counts
 commands   whole processes, from their start to the finished 8-bit TIFF: ours, a script of five lines for rawpy, others
 stages     each stage of a classical render in PyTorch, on the whole frame
 demosaic   a mosaic to camera RGB
-networks   models in PyTorch, tile by tile; other runtimes: benchmarks.runtimes
+runtimes   the models that ship in PyTorch and without it, float32 and int8: benchmarks.runtimes
 megapixels the commands against the size of the frame: time, memory, and the straight line through them
 synthesis, crops, training   see benchmarks.make_pairs
 """
@@ -39,6 +39,7 @@ import numpy as np
 
 from benchmarks.measure import RESULTS, command, copy_bandwidth, interleaved, line, machine, summary, timed, versions
 from isp.files import whole_file
+from isp.options import DEFAULT_MODEL
 
 ROOT = Path(__file__).parents[1]
 RESULT = RESULTS / "run.json"
@@ -59,11 +60,14 @@ with rawpy.imread(sys.argv[1]) as raw:
 tifffile.imwrite(sys.argv[2], rgb)
 """
 RENDER = ("-m", "isp.render", "{file}", "-o", "{out}", "-Y", "--bits", "8")
+NEUTRAL = (*RENDER, "--look", "neutral")
+LEARNED = f"isp, {DEFAULT_MODEL}"
 COMMANDS: dict[str, tuple[str, ...]] = {  # after the interpreter's name
-    "isp, malvar2004": (*RENDER, "--look", "neutral", "--demosaic", "malvar2004"),
-    "isp, default demosaic": (*RENDER, "--look", "neutral"),
-    "isp, standard look": RENDER,
-    "isp, --model flat": (*RENDER, "--look", "neutral", "--model", "flat"),
+    "isp, malvar2004": (*NEUTRAL, "--demosaic", "malvar2004"),
+    "isp, msg": (*NEUTRAL, "--demosaic", "msg"),
+    LEARNED: (*NEUTRAL, "--model", DEFAULT_MODEL, "--precision", "float32"),
+    f"{LEARNED}, int8": (*NEUTRAL, "--model", DEFAULT_MODEL, "--precision", "int8"),
+    "isp, no options": RENDER,
     "rawpy LINEAR": ("-c", RAWPY, "{file}", "{out}", "LINEAR"),
     "rawpy PPG": ("-c", RAWPY, "{file}", "{out}", "PPG"),
     BASE: ("-c", RAWPY, "{file}", "{out}", "AHD"),
@@ -75,7 +79,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     ),
     "RawTherapee": ("rawtherapee-cli", "-o", "{out}", "-t", "-b8", "-Y", "-c", "{file}"),
 }  # fmt: skip
-SCALED = ("isp, default demosaic", "isp, --model flat")
+SCALED = ("isp, malvar2004", "isp, msg", LEARNED, f"{LEARNED}, int8")
 
 
 class Plan(NamedTuple):
@@ -87,9 +91,10 @@ class Plan(NamedTuple):
     cases: tuple[str, ...] = (*COMMANDS, *PROGRAMS)
     stages: float = 12.0
     demosaic: float = 4.0
-    networks: tuple[str, ...] = ("flat", "tiny-unet", "pyramid")
-    network_seconds: float = 20.0
+    runtimes: tuple[str, ...] = ()  # models; none: all that ship with an exported network
+    runtimes_megapixels: float = 12.58
     megapixels: tuple[float, ...] = (1, 3, 6, 12, 24, 50, 100)
+    workers: int = (os.cpu_count() or 1) + 1  # one more than cores: a shard that is synced keeps its process waiting
     pairs: int = 64
     size: int = 512
     steps: int = 8
@@ -98,8 +103,8 @@ class Plan(NamedTuple):
 
 
 QUICK = Plan(
-    rounds=2, commands=(12.0,), kinds=("uncompressed",), stages=6.0, demosaic=2.0, networks=("flat",),
-    network_seconds=4.0, megapixels=(1, 3, 6), pairs=16, steps=4, crops=100, models=("flat",),
+    rounds=2, commands=(12.0,), kinds=("uncompressed",), stages=6.0, demosaic=2.0, runtimes=(DEFAULT_MODEL,),
+    runtimes_megapixels=3.0, megapixels=(1, 3, 6), pairs=16, steps=4, crops=100, models=("flat",),
 )  # fmt: skip
 
 
@@ -194,9 +199,8 @@ def commands(plan: Plan) -> list[dict[str, Any]]:
             for kind in plan.kinds:
                 path = folder / "frame.dng"
                 pixels = frame(path, megapixels, KINDS[kind])
-                cases = {case: _command(case, path, folder) for case in plan.cases if _installed(case)}
-                label = f"commands, {megapixels:g} MP {kind}"
-                found = interleaved(cases, plan.rounds, warm_up=True, label=label)
+                cases = _that_work({case: _command(case, path, folder) for case in plan.cases})
+                found = interleaved(cases, plan.rounds, label=f"commands, {megapixels:g} MP {kind}")
                 base = summary(found[BASE]["seconds"])["median"] if BASE in found else None
                 for case, figures in found.items():
                     row = {"case": case, "file": kind, "megapixels": round(pixels, 2), **_summaries(figures)}
@@ -207,8 +211,17 @@ def commands(plan: Plan) -> list[dict[str, Any]]:
     return rows
 
 
-def _installed(case: str) -> bool:
-    return case in COMMANDS or shutil.which(PROGRAMS[case][0]) is not None
+def _that_work(cases: Mapping[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
+    """Those that do, found by calling each once, which also warms up; of the rest a line says why they are left out."""
+    working = {}
+    for name, call in cases.items():
+        try:
+            call()
+        except RuntimeError as error:
+            print(f"left out: {name}: {' '.join(str(error).split())}", file=sys.stderr)
+        else:
+            working[name] = call
+    return working
 
 
 def _command(case: str, path: Path, folder: Path) -> Callable[[], dict[str, float]]:
@@ -218,6 +231,8 @@ def _command(case: str, path: Path, folder: Path) -> Callable[[], dict[str, floa
     arguments = [part if part is RAWPY else part.format(**places) for part in parts]
 
     def measure() -> dict[str, float]:
+        if shutil.which(arguments[0]) is None:
+            raise RuntimeError(f"{arguments[0]} is not installed")
         out.unlink(missing_ok=True)
         figures = command(arguments, folder / "log", {"PYTHONPATH": str(ROOT)})
         if not out.is_file():
@@ -272,11 +287,17 @@ def demosaicing(plan: Plan) -> list[dict[str, Any]]:
     return [{"case": name, **_per_megapixel(figures, height * width / 1e6)} for name, figures in found.items()]
 
 
-def networks(plan: Plan) -> list[dict[str, Any]]:
-    """benchmarks.networks of small ones: seconds per megapixel, share of the convolution peak, memory."""
-    from benchmarks.networks import child
+def runtimes(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """benchmarks.runtimes, of models that ship: rows of frames, and rows of networks alone."""
+    from benchmarks.runtimes import measure
+    from isp.locate import model_folders
 
-    return [{"case": name, **child("speed", name, plan.stages, plan.network_seconds)} for name in plan.networks]
+    exported = [name for name, folder in model_folders().items() if (folder / "model.onnx").is_file()]
+    found: dict[str, list[dict[str, Any]]] = {"rows": [], "networks": []}
+    for name in plan.runtimes or exported:
+        for kind, rows in measure(name, plan.runtimes_megapixels, plan.rounds, os.cpu_count() or 1).items():
+            found[kind] += rows
+    return found
 
 
 def megapixels(plan: Plan) -> dict[str, Any]:
@@ -287,7 +308,7 @@ def megapixels(plan: Plan) -> dict[str, Any]:
         for asked in plan.megapixels:
             path = folder / "frame.dng"
             pixels = frame(path, asked, "none")
-            cases = {case: _command(case, path, folder) for case in SCALED if case in plan.cases}
+            cases = _that_work({case: _command(case, path, folder) for case in SCALED if case in plan.cases})
             rounds = min(plan.rounds, 3 if asked <= 24 else 1)
             for case, figures in interleaved(cases, rounds, label=f"{asked:g} megapixels").items():
                 points.append({"case": case, "megapixels": round(pixels, 2), **_summaries(figures)})
@@ -325,7 +346,7 @@ def synthesis(plan: Plan, photos: Path) -> list[dict[str, Any]]:
 
     return measure_synthesis(
         photos, ("mialgo", "wide"), pairs=plan.pairs, plain=max(plan.pairs // 8, 1), size=plan.size,
-        workers=(os.cpu_count() or 1) + 1,
+        workers=plan.workers,
         rounds=plan.rounds,
     )  # fmt: skip
 
@@ -349,7 +370,7 @@ SECTIONS: dict[str, Callable[[Plan], Any]] = {
     "commands": commands,
     "stages": stages,
     "demosaic": demosaicing,
-    "networks": networks,
+    "runtimes": runtimes,
     "megapixels": megapixels,
 }
 OF_PHOTOS: dict[str, Callable[[Plan, Path], Any]] = {"synthesis": synthesis, "crops": crops, "training": training}
@@ -396,10 +417,10 @@ def table(results: Mapping[str, Any]) -> str:
             cells += [f"{row['seconds']['median']:.2f}", f"{share:.2f}"]
             peak = max(peak, row["peak_mb"]["high"])
         lines.append(f"| {' | '.join(cells)} | {peak:.0f} |")
-    facts = [*_facts(results)]
+    facts = _facts(results)
     where = f"{results['machine']['processor']}, {results['machine']['cores']} cores"
     made = f"Medians of {results['rounds']} rounds, {results['date']}, {where}: `{results['command']}`."
-    return "\n".join([*lines, "", *(f"- {fact}" for fact in facts), "", made])
+    return "\n".join([*lines, "", *(f"- {fact}" for fact in facts), *([""] if facts else []), made])
 
 
 def _facts(results: Mapping[str, Any]) -> list[str]:
@@ -421,6 +442,12 @@ def _facts(results: Mapping[str, Any]) -> list[str]:
             f"{fitted['ms_per_mp']:.0f} ms/MP (R^2 {fitted['r_squared']:.3f}), "
             f"at most {fitted['peak_mb_at_most']:.0f} MB."
         )
+    for row in results.get("runtimes", {}).get("networks", ()):
+        if row["case"].startswith("openvino"):
+            facts.append(
+                f"{row['model']}, {row['case']}: {row['ms_per_mp']['median']:.0f} ms/MP, {row['gflops']:.0f} GFLOP/s, "
+                f"{row['of_convolution_peak']:.0%} of the fp32 convolution peak."
+            )
     made = {row["case"]: row for row in results.get("synthesis", ())}
     if made:
         ours = ", ".join(
@@ -429,7 +456,8 @@ def _facts(results: Mapping[str, Any]) -> list[str]:
             if name not in ("NumPy and gzip", "floor")
         )
         plain = made["NumPy and gzip"]["pairs_per_s"]["median"]
-        facts.append(f"Pairs of 512x512 per second: a NumPy loop into gzip HDF5 {plain:.3g}; {ours}.")
+        side = made["NumPy and gzip"]["size"]
+        facts.append(f"Pairs of {side}x{side} packed per second: a NumPy loop into gzip HDF5 {plain:.3g}; {ours}.")
     read = [row for row in results.get("crops", ()) if row["case"] == "store"]
     if read:
         speeds = ", ".join(
