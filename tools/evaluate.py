@@ -611,7 +611,7 @@ def record(
     arguments: argparse.Namespace, argv: Sequence[str], figures: Figures, cells: Sequence[Cell]
 ) -> dict[str, Any]:
     """report.json."""
-    from benchmarks.render import cpu_name
+    from benchmarks.measure import cpu_name
 
     device = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else "cpu"
     return {
