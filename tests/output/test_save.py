@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import OpenImageIO as oiio  # noqa: N813
 import pytest
@@ -278,7 +279,9 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path: Path, name: str, argumen
     ("wrong", "message"),
     [
         (np.zeros((3, 4, 5), np.float32), r"an array H W 3; got shape \(3, 4, 5\)"),
-        (np.zeros((2, 2, 3), np.uint8), "float samples, black 0 and white 1; got uint8"),
+        (np.zeros((2, 2, 3), np.int32), "float samples, black 0 and white 1; got int32"),
+        (np.zeros((2, 2, 3), np.uint16), r"the format holds uint8 H W 3; got codes of uint16, shape \(2, 2, 3\)"),
+        (np.zeros((2, 2), np.uint8), r"the format holds uint8 H W 3; got codes of uint8, shape \(2, 2\)"),
         (np.zeros((0, 2, 3), np.float32), r"got shape \(0, 2, 3\)"),
     ],
 )
@@ -288,6 +291,14 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, wrong: np.ndarray, messag
     torch = pytest.importorskip("torch")
     with pytest.raises(ValueError, match=r"got shape \(2, 3, 4, 4\)"):
         save(tmp_path / "a.png", torch.zeros(2, 3, 4, 4))
+
+
+@pytest.mark.parametrize(("name", "bits"), [("a.png", 8), ("a.png", 16), ("a.tif", 8), ("a.tif", 16)])
+def test_codes_are_written_as_they_are(tmp_path: Path, name: str, bits: int) -> None:
+    codes = np.random.default_rng(0).integers(0, 2**bits, (7, 5, 3)).astype(f"uint{bits}")
+    save(tmp_path / name, codes[:, ::-1], bits=bits)
+    decode = imagecodecs.png_decode if name == "a.png" else imagecodecs.tiff_decode
+    assert np.array_equal(decode((tmp_path / name).read_bytes()), codes[:, ::-1])
 
 
 def test_depth_says_what_a_file_will_hold() -> None:
