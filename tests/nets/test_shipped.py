@@ -34,6 +34,13 @@ LEAST_GAIN = {
         "line art": (0.2, 0.4, 0.4, 0.3),
         "saturated": (0.4, 1.3, 1.3, 1.1),
     },
+    "pyramid": {
+        "kodak": (-0.5, 2.3, 5.0, 8.2),
+        "dead leaves": (0.3, 1.2, 2.6, 4.6),
+        "photographs": (0.2, 8.0, 9.0, 10.0),
+        "line art": (0.5, 0.6, 0.6, 0.7),
+        "saturated": (0.2, 0.8, 1.1, 1.6),
+    },
 }
 CELLS = [
     ("kodak", "nikon-d850", "RGGB"),
