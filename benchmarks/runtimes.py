@@ -9,7 +9,8 @@ Of each model, interleaved, medians of the rounds, with as many threads as --thr
   where the model has it, in int8; against a chain of 3x3 convolutions of 64 planes, the better of PyTorch and OpenVINO,
   measured in the same rounds. Operations are two for each multiply-accumulate of the network.
 - a frame of noise from counts to camera RGB in memory: PyTorch (planes last) and without it, float32 and int8; there
-  in tiles and in one. The pixel factor is what tiles see over what the frame is.
+  in the tiles that fit into its memory, and in those of unlimited memory. The pixel factor is what tiles see over what
+  the frame is.
 
 Peak memory is that of a process of its own that renders the frame once.
 """
@@ -27,10 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from benchmarks.measure import RESULTS, command, interleaved, machine, summary, timed, versions
 from isp.fast import network as fast
 from isp.fast.engine import PACKAGES, open_network
-from isp.fast.exports import find_export, read_export
+from isp.fast.exports import Export, find_export, read_export
 from isp.fast.models import choose
 from isp.files import whole_file
 from isp.locate import find_model, model_folders
@@ -40,7 +42,7 @@ from isp.raw import CFA, RawImage, RawMetadata
 
 SIDE = 512  # packed samples of the tile: a megapixel
 CHAIN, PLANES = 8, 64  # of the convolutions that make the peak
-WHOLE = 1e12  # bytes: no tiles
+WHOLE = 1e12  # bytes: as few tiles as threads
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,7 +152,7 @@ def alone(net: Any, files: dict[str, Path], x: np.ndarray, threads: int) -> dict
     for runtime, package in PACKAGES.items():
         for precision, path in files.items():
             try:
-                run = open_network(path, runtime, threads, 1, x.shape)[0]
+                run = open_network(path, runtime, threads)
             except ValueError:
                 continue  # not installed
             runs[f"{package} {precision}"] = lambda run=run: run(x)  # type: ignore[misc]
@@ -206,12 +208,8 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
 
     def without(precision: str, memory: float) -> Callable[[], object]:
         def call() -> object:
-            kept, fast.MEMORY = fast.MEMORY, memory
-            try:
-                options = RenderOptions(model=name, precision=precision, highlights="none")
-                return fast.camera_rgb(raw, resolve(raw.meta, options), threads)
-            finally:
-                fast.MEMORY = kept
+            options = RenderOptions(model=name, precision=precision, highlights="none")
+            return fast.camera_rgb(raw, resolve(raw.meta, options), threads, memory)
 
         return call
 
@@ -219,7 +217,7 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
     precisions = {"OpenVINO": "float32", "OpenVINO int8": "int8"}
     for case, precision in precisions.items():
         if find_export(find_model(name), precision):
-            runs |= {case: without(precision, fast.MEMORY), f"{case}, one tile": without(precision, WHOLE)}
+            runs |= {case: without(precision, fast.MEMORY), f"{case}, unlimited memory": without(precision, WHOLE)}
     seconds = interleaved({n: timed(c) for n, c in runs.items()}, rounds, warm_up=True, label=f"{name}, frame")
     medians = {case: summary(figures["seconds"])["median"] for case, figures in seconds.items()}
     rows = []
@@ -231,14 +229,21 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
         }
         if case in precisions:
             export = choose(name, precision=precisions[case]).export()
-            h, w = ((n + 4 * fast.MARGIN) // 2 // export.multiple * export.multiple for n in raw.mosaic.shape)
-            tiles = fast.grid(h, w, export, threads)
-            factor = sum(tile.part.height * tile.part.width for tile in tiles) / (h * w)
-            row |= {"tiles": len(tiles), "pixel_factor": round(factor, 3)}
-            row["to_one_tile_times_factor"] = round(medians[case] / medians[f"{case}, one tile"] / factor, 3)
+            tiles, factor = tiling(raw, export, threads, fast.MEMORY)
+            _, least = tiling(raw, export, threads, WHOLE)
+            row |= {"tiles": tiles, "pixel_factor": round(factor, 3)}
+            ratio = medians[case] / medians[f"{case}, unlimited memory"]
+            row["to_unlimited_by_factor"] = round(ratio / (factor / least), 3)
             row["peak_mb"] = round(peak_memory(name, precisions[case], megapixels, threads), 1)
         rows.append(row)
     return rows
+
+
+def tiling(raw: RawImage, export: Export, threads: int, memory: float) -> tuple[int, float]:
+    """Tiles, and what they see over what the frame is."""
+    h, w = ((n + 4 * fast.MARGIN) // 2 // export.multiple * export.multiple for n in raw.mosaic.shape)
+    tiles = fast.grid(h, w, export, threads, memory)
+    return len(tiles), sum(tile.part.height * tile.part.width for tile in tiles) / (h * w)
 
 
 def noise_frame(megapixels: float) -> RawImage:

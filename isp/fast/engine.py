@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,47 +19,81 @@ def installed() -> str | None:
     return next((runtime for runtime, package in PACKAGES.items() if find_spec(package)), None)
 
 
-def open_network(
-    path: Path, runtime: str, threads: int, streams: int = 1, shape: tuple[int, ...] | None = None
-) -> list[Network]:
-    """As many calls of the network in a file as there are streams: each is for one thread at a time, and returns an
-    array that its next call overwrites.
+class Stream(NamedTuple):
+    """A network on inputs of one shape, for one thread at a time."""
 
-    threads: of the processor, shared by the streams. shape: of its one input, where it is always the same.
+    x: np.ndarray  # 1 planes h w: what the next run sees
+    run: Callable[[], np.ndarray]  # the output, which the next run overwrites
+
+
+def open_network(path: Path, runtime: str, threads: int) -> Network:
+    """The call of an ONNX file, for inputs of any size that it takes, with so many threads of the processor.
+
     ValueError, in one line, for a file that the runtime cannot read.
     """
-    opened = {"openvino": _openvino, "onnx": _onnxruntime}[runtime]
-    try:
-        return opened(path, threads, streams, shape)
-    except Exception as error:  # of kinds of their own
-        text = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: {PACKAGES[runtime]} cannot open it: {text}") from error
+    with _one_line(path, runtime):
+        if runtime == "openvino":
+            request = _openvino(path, threads, 1, None).create_infer_request()
+            return lambda *given: request.infer(list(given), share_inputs=True, share_outputs=True)[0]
+        session = _onnxruntime(path, threads)
+        names = [x.name for x in session.get_inputs()]
+        return lambda *given: session.run(None, dict(zip(names, given, strict=True)))[0]
 
 
-def _openvino(path: Path, threads: int, streams: int, shape: tuple[int, ...] | None) -> list[Network]:
+def open_streams(path: Path, runtime: str, shape: tuple[int, ...], streams: int) -> list[Stream]:
+    """The network in an ONNX file as so many streams, each with a thread of the processor. Errors as open_network."""
+    inputs = [np.zeros(shape, np.float32) for _ in range(streams)]
+    with _one_line(path, runtime):
+        if runtime == "openvino":
+            compiled = _openvino(path, streams, streams, shape)
+            return [_stream(compiled.create_infer_request(), x) for x in inputs]
+        session = _onnxruntime(path, 1)
+        name = session.get_inputs()[0].name
+        return [Stream(x, lambda x=x: session.run(None, {name: x})[0]) for x in inputs]  # type: ignore[misc]
+
+
+def _stream(request: Any, x: np.ndarray) -> Stream:
     import openvino
 
+    request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
+    memory = (x, request.get_output_tensor().data)  # of which OpenVINO knows no more than the address
+
+    def run() -> np.ndarray:
+        request.start_async()
+        request.wait()
+        return memory[1]
+
+    return Stream(x, run)
+
+
+def _openvino(path: Path, threads: int, streams: int, shape: tuple[int, ...] | None) -> Any:
+    import openvino
+
+    # Some of its tables are made when the first array is handed over: two threads that do so at once would each wait
+    # for the other, one with the table's lock and one with Python's.
+    assert openvino.Tensor(np.zeros(1, np.float32)).data.size
     core = openvino.Core()
     model = core.read_model(path)
     if shape is not None:
         model.reshape(list(shape))
     # float32 is held to: OpenVINO otherwise takes bfloat16 where the processor has it.
     properties = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams}
-    compiled = core.compile_model(model, "CPU", properties)
-
-    def call() -> Network:
-        request = compiled.create_infer_request()
-        return lambda *given: request.infer(list(given), share_inputs=True, share_outputs=True)[0]
-
-    return [call() for _ in range(streams)]
+    return core.compile_model(model, "CPU", properties)
 
 
-def _onnxruntime(path: Path, threads: int, streams: int, shape: tuple[int, ...] | None) -> list[Network]:
+def _onnxruntime(path: Path, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = max(threads // streams, 1)
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [x.name for x in session.get_inputs()]
-    return [lambda *given: session.run(None, dict(zip(names, given, strict=True)))[0] for _ in range(streams)]
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def _one_line(path: Path, runtime: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # of kinds of their own
+        text = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: {PACKAGES[runtime]} cannot open it: {text}") from error

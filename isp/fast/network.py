@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import isp.fast as classical
-from isp.fast.engine import Network, open_network
+from isp.fast.engine import Stream, open_streams
 from isp.fast.exports import Export
 from isp.fast.structures import Mosaic
 from isp.noise.dng import from_dng_noise_profile
@@ -87,8 +87,11 @@ def knows_noise(meta: RawMetadata) -> bool:
     return frame_noise(meta, None)[0] is not None
 
 
-def camera_rgb(raw: RawImage, p: RenderParameters, threads: int) -> np.ndarray:
-    """White-balanced camera RGB, linear, float32 3 H W of the active area, by the model of the parameters."""
+def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float = MEMORY) -> np.ndarray:
+    """White-balanced camera RGB, linear, float32 3 H W of the active area, by the model of the parameters.
+
+    memory: bytes that all tiles together may take in the network.
+    """
     from isp.fast.models import choose
 
     assert p.model is not None
@@ -100,20 +103,20 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int) -> np.ndarray:
     height, width = mosaic.height, mosaic.width
     canvas = canvas_of(meta, p, mosaic, export.multiple, export.minimum)
     h, w = canvas.height // 2, canvas.width // 2
-    tiles = grid(h, w, export, threads)
+    tiles = grid(h, w, export, threads, memory)
     planes = sum(PLANES[name] for name in export.config["inputs"])
     first = tiles[0].part
-    networks = SimpleQueue[Network]()
-    for network in open_network(export.path, p.runtime, threads, threads, (1, planes, first.height, first.width)):
-        networks.put(network)
+    streams = SimpleQueue[Stream]()
+    for stream in open_streams(export.path, p.runtime, (1, planes, first.height, first.width), threads):
+        streams.put(stream)
     rgb = np.empty((3, height, width), np.float32)
 
     def tile(tile: Tile) -> None:
-        network = networks.get()
+        stream = streams.get()
         try:
-            develop_tile(tile, network, export, mosaic, canvas, rgb)
+            develop_tile(tile, stream, export, mosaic, canvas, rgb)
         finally:
-            networks.put(network)
+            streams.put(stream)
 
     def saturate(top: int) -> None:
         kernel = classical.kernel()
@@ -127,22 +130,20 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int) -> np.ndarray:
     return rgb
 
 
-def develop_tile(tile: Tile, network: Network, export: Export, mosaic: Mosaic, canvas: Canvas, rgb: np.ndarray) -> None:
+def develop_tile(tile: Tile, stream: Stream, export: Export, mosaic: Mosaic, canvas: Canvas, rgb: np.ndarray) -> None:
     """The pixels of rgb that a tile gives."""
     kernel, by, config = classical.kernel(), ctypes.byref, export.config
-    size = (tile.part.height, tile.part.width)
-    inputs = np.empty((1, sum(PLANES[name] for name in config["inputs"]), *size), np.float32)
     planes: dict[str, np.ndarray] = {}
     at = 0
     for name in config["inputs"]:
-        planes[name] = inputs[0, at : at + PLANES[name]]
+        planes[name] = stream.x[0, at : at + PLANES[name]]
         at += PLANES[name]
     if config["residual"] and "base" not in planes:
-        planes["base"] = np.empty((PLANES["base"], *size), np.float32)
+        planes["base"] = np.empty((PLANES["base"], *stream.x.shape[2:]), np.float32)
     given = [_at(planes.get(name)) for name in ("packed", "sigma", "base")]
     if kernel.isp_inputs(by(mosaic), by(canvas), by(tile.part), *given):
         raise MemoryError
-    y = np.ascontiguousarray(network(inputs))
+    y = stream.run()
     base = _at(planes["base"] if config["residual"] else None)
     top, bottom = (min(max(canvas.top + 2 * n, 0), mosaic.height) for n in tile.box[:2])
     left, right = (min(max(canvas.left + 2 * n, 0), mosaic.width) for n in tile.box[2:])
@@ -173,8 +174,8 @@ def canvas_of(meta: RawMetadata, p: RenderParameters, mosaic: Mosaic, multiple: 
     return canvas
 
 
-def grid(h: int, w: int, export: Export, threads: int) -> list[Tile]:
-    """Tiles of one size that cover a canvas of h w packed samples with the least work, and fit into MEMORY together.
+def grid(h: int, w: int, export: Export, threads: int, memory: float = MEMORY) -> list[Tile]:
+    """Tiles of one size that cover a canvas of h w packed samples with the least work, and fit into memory together.
 
     They overlap by twice the network's reach, and each gives the frame up to the middle of what it shares.
     """
@@ -190,7 +191,7 @@ def grid(h: int, w: int, export: Export, threads: int) -> list[Tile]:
         rounds = -(-counts[0] * counts[1] // threads)
         samples = multiple**2 * side(units[0], counts[0]) * side(units[1], counts[1])
         needed = min(counts[0] * counts[1], threads) * samples * export.sample_bytes
-        return (needed > MEMORY, needed if needed > MEMORY else rounds * samples)
+        return (needed > memory, needed if needed > memory else rounds * samples)
 
     most = [range(1, max(size // max(shared, 1), 1) + 1) for size in units]  # tiles of twice what they share, at least
     counts = min(product(most[0], most[1]), key=cost)

@@ -190,7 +190,7 @@ class Whole:
     """A whole model in an ONNX file, as a call of packed and sigma, B 4 h w, to RGB, B 3 2h 2w."""
 
     def __init__(self, path: str | Path, runtime: str) -> None:
-        self.run = open_network(Path(path), runtime, torch.get_num_threads())[0]
+        self.run = open_network(Path(path), runtime, torch.get_num_threads())
 
     def __call__(self, packed: Tensor, sigma: Tensor) -> Tensor:
         return torch.tensor(self.run(packed.contiguous().numpy(), sigma.contiguous().numpy()))

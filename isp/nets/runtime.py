@@ -75,7 +75,7 @@ def open_export(path: Path, weights_sha256: str, runtime: str) -> Runtime:
     config = ModelConfig.from_dict(read_export(path, weights_sha256).config, str(path))
     with torch.device("meta"):
         model = build(config, path)
-    return Runtime(model, open_network(path, runtime, torch.get_num_threads())[0])
+    return Runtime(model, open_network(path, runtime, torch.get_num_threads()))
 
 
 def open_beside(path: Path) -> Runtime:

@@ -88,12 +88,14 @@ def by_pipeline(raw: isp.RawImage, options: RenderOptions) -> np.ndarray:
     return seen["network"][0].numpy()
 
 
-def agree(raw: isp.RawImage, model: Path, runtime: str = "auto", **options: Any) -> None:
+def agree(
+    raw: isp.RawImage, model: Path, runtime: str = "auto", memory: float = network.MEMORY, **options: Any
+) -> None:
     """The fast way and PyTorch's, to rounding."""
     fast = RenderOptions(model=str(model), runtime=runtime, **options)
     assert network.obstacle(raw, fast) is None
     expected = by_pipeline(raw, RenderOptions(model=str(model), runtime="torch", **options))
-    found = network.camera_rgb(raw, resolve(raw.meta, fast), 2)
+    found = network.camera_rgb(raw, resolve(raw.meta, fast), 2, memory)
     assert np.abs(found - expected).max() < TOLERANCE * max(1, np.abs(expected).max())
 
 
@@ -119,14 +121,13 @@ def test_sizes(size: tuple[int, int], runtime: str, exported: dict[str, Path], t
 @needs_kernel
 @needs_runtime
 @needs_export
-def test_tiles_are_the_whole(exported: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_are_the_whole(exported: dict[str, Path], tmp_path: Path) -> None:
     """With memory for few samples: many tiles, whose cuts do not show."""
     raw = frame(tmp_path / "a.dng", "GBRG", (323, 257))
     for name in ("pyramid", "flat"):
-        monkeypatch.setattr(network, "MEMORY", 2e6)
         export = choose(exported[name]).export()
-        assert len(network.grid(196, 164, export, 2)) >= 4
-        agree(raw, exported[name])
+        assert len(network.grid(196, 164, export, 2, 2e6)) >= 4
+        agree(raw, exported[name], memory=2e6)
 
 
 @needs_kernel
