@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -37,17 +38,7 @@ class CFA:
             )
 
     def _match(self) -> tuple[str, tuple[int, int]] | None:
-        for kind, (letters, rows, cols) in CANONICAL.items():
-            if (rows, cols) != (self.rows, self.cols):
-                continue
-            canonical = np.array(list(letters)).reshape(rows, cols)
-            mine = np.array(list(self.pattern)).reshape(rows, cols)
-            for candidate in (canonical, canonical.T):  # a rotated sensor transposes X-Trans
-                for dy in range(rows):
-                    for dx in range(cols):
-                        if np.array_equal(np.roll(candidate, (-dy, -dx), (0, 1)), mine):
-                            return kind, (dy, dx)
-        return None
+        return _matched(self.pattern, self.rows, self.cols)
 
     @property
     def kind(self) -> str:
@@ -73,3 +64,19 @@ class CFA:
 
     def __str__(self) -> str:
         return self.pattern if self.kind == "bayer" else f"{self.kind} {self.pattern}"
+
+
+@cache
+def _matched(pattern: str, rows: int, cols: int) -> tuple[str, tuple[int, int]] | None:
+    """The kind of an array, and its first site's place in the canonical one; None for an array of no kind."""
+    mine = np.array(list(pattern)).reshape(rows, cols)
+    for kind, (letters, *size) in CANONICAL.items():
+        if size != [rows, cols]:
+            continue
+        canonical = np.array(list(letters)).reshape(rows, cols)
+        for candidate in (canonical, canonical.T):  # a rotated sensor transposes X-Trans
+            for dy in range(rows):
+                for dx in range(cols):
+                    if np.array_equal(np.roll(candidate, (-dy, -dx), (0, 1)), mine):
+                        return kind, (dy, dx)
+    return None
