@@ -51,7 +51,7 @@ class Browser:
         found = self.call("Target.getTargets")["targetInfos"]
         page = next(target for target in found if target["type"] == "page")
         self.session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", "Runtime", "Log", "Network", "Performance"):
             self.call(f"{domain}.enable")
 
     def close(self) -> None:
@@ -139,6 +139,15 @@ class Browser:
         self.mouse("mouseReleased", *end, button="left", clickCount=1)
         self.settle()
 
+    def touch(self, *steps: list[tuple[float, float]]) -> None:
+        """Fingers put down, moved and lifted: their places at each step."""
+        for number, places in enumerate(steps):
+            kind = "touchMove" if number else "touchStart"
+            points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(places)]
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        self.settle()
+
     def key(self, key: str, text: str = "", release: bool = True) -> None:
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=text or (key if len(key) == 1 else ""))
         if release:
@@ -155,6 +164,11 @@ class Browser:
         self.mouse("mousePressed", *place, button="left", clickCount=1)
         self.mouse("mouseReleased", *place, button="left", clickCount=1)
         self.settle()
+
+    def processor_seconds(self) -> float:
+        """What the page's process has taken of the processor so far."""
+        metrics = self.call("Performance.getMetrics")["metrics"]
+        return next(metric["value"] for metric in metrics if metric["name"] == "ProcessTime")
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

@@ -302,6 +302,23 @@ def test_nothing_overlaps(browser: Browser, tmp_path: Path, made: Made, size: tu
     assert small == 0
 
 
+def test_fingers(browser: Browser, tmp_path: Path, made: Made) -> None:
+    """A tap reads out, two fingers zoom about what is between them, one drags."""
+    opened(browser, made[1], tmp_path, (390, 844))
+    browser.evaluate("Object.assign(isp.state, {scale: 8, y: 30, x: 40}); isp.draw()")
+    browser.settle()
+    box = browser.box("#view")
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    browser.touch([(x + 20, y + 4)])
+    assert browser.evaluate("isp.state.cursor.map(Math.floor)") == [30, 42]
+    browser.touch([(x - 30, y), (x + 30, y)], [(x - 45, y), (x + 45, y)], [(x - 60, y), (x + 60, y)])
+    assert browser.evaluate("isp.state.scale") == pytest.approx(16, rel=0.02)
+    assert browser.evaluate("[isp.state.y, isp.state.x]") == pytest.approx([30, 40], abs=0.3)
+    browser.touch([(x, y)], [(x + 16, y)], [(x + 64, y + 32)])
+    assert browser.evaluate("[isp.state.y, isp.state.x]") == pytest.approx([28, 36], abs=0.3)
+    assert browser.errors == []
+
+
 def test_hostile_names_do_nothing(browser: Browser, tmp_path: Path) -> None:
     bad = "<img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>"
     raw = replace(frame(unique_camera_model=bad, make=bad), path=Path(f"{bad.replace('/', '')}.dng"))
@@ -374,7 +391,10 @@ def test_twelve_megapixels(browser: Browser, tmp_path: Path) -> None:
     write_page(tmp_path / "report.html", page)
     assert (tmp_path / "report.html").stat().st_size < 25e6
     browser.size(1280, 800)
-    seconds = [browser.open(tmp_path / "report.html") for _ in range(3)]
+    # The page's processor time, all threads together: the wall clock of a machine with other work says nothing.
+    before = browser.processor_seconds()
+    wall = browser.open(tmp_path / "report.html")
     browser.settle()
-    assert min(seconds) < 3
+    seconds = browser.processor_seconds() - before
+    assert seconds < 3, f"{seconds:.2f} s of processor time, {wall:.2f} s by the clock"
     assert browser.errors == []

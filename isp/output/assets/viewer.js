@@ -491,7 +491,9 @@
     moved += Math.hypot(event.clientX - last[0], event.clientY - last[1]);
     if (pointers.size === 2) {
       const after = [...pointers.values()], span = ([p, q]) => Math.hypot(p[0] - q[0], p[1] - q[1]);
-      zoom(scaleOf(view) * span(after) / Math.max(1, span(before)), (after[0][0] + after[1][0]) / 2, (after[0][1] + after[1][1]) / 2);
+      const middle = ([p, q]) => [(p[0] + q[0]) / 2, (p[1] + q[1]) / 2], [from, to] = [middle(before), middle(after)];
+      pan((from[0] - to[0]) * devicePixelRatio, (from[1] - to[1]) * devicePixelRatio);
+      zoom(scaleOf(view) * span(after) / Math.max(1, span(before)), ...to);
     } else if (sliding) {
       const box = view.getBoundingClientRect();
       state.split = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
