@@ -205,44 +205,57 @@ static float explained(float z) {
     return most(0, least(up, 1)) * most(0, least(down, 1));
 }
 
+/* The rows first .. last of a tile of rgb, 3 H W, with what is saturated demosaicked as ever. */
+static void restore(struct tile *t, const struct canvas *c, float *rgb, int first, int last, int n) {
+    float white[3][STRIDE], clip[3][STRIDE];
+    for (int row = first - 14; row <= last + 14; row++) {
+        read_row(t, row);
+        follow(t, row);
+        int y = row - 14, any = 0;
+        if (y < first) continue;
+        for (int i = 0; i < 3; i++) any |= clips(t, c, y - 1 + i, n, white[i], clip[i]);
+        if (!any) continue;
+        join(t, y);
+        for (int channel = 0; channel < 3; channel++) {
+            float *restrict to = rgb + ((int64_t)channel * t->m->height + y) * t->m->width + t->x;
+            for (int i = 0; i < n; i++) {
+                float share = 0, limit = 0;
+                for (int row_ = 0; row_ < 3; row_++)
+                    for (int at = i; at < i + 3; at++) {
+                        int red_row = ((y - 1 + row_ + t->m->down) & 1) == 0, red_col = ((t->x - 1 + at + t->m->right) & 1) == 0;
+                        int own = red_row != red_col ? 1 : red_row ? 0 : 2;
+                        if (own != channel) continue;
+                        share = most(share, clip[row_][at]);
+                        limit = most(limit, white[row_][at]);
+                    }
+                if (share > 0 && c->deviation > 0) share *= 1 - explained((1 - to[i] / limit) / c->deviation);
+                to[i] += share * (t->rgb[channel][i] - to[i]);
+            }
+        }
+    }
+}
+
 /* rgb, 3 H W, with the rows top .. bottom that hold saturated samples demosaicked as ever, by msg at m->toe.
 Returns 0, or 1 for want of memory. */
 int isp_saturated(const struct mosaic *m, const struct canvas *c, float *rgb, int32_t top, int32_t bottom) {
-    float white[3][STRIDE], clip[3][STRIDE];
+    float white[STRIDE], clip[STRIDE];
     for (int x = 0; x < m->width; x += TILE) {
         int n = m->width - x < TILE ? m->width - x : TILE, first = bottom, last = top - 1;
         struct tile *t = new_tile(m, x, n);
         if (!t) return 1;
-        for (int row = top - 1; row <= bottom; row++) { /* clipped samples reach a row further */
-            load(m, row, x - 2, n + 4, LINE(LINEAR, row) + MARGIN - 2);
-            if (!clips(t, c, row, n, white[0], clip[0])) continue;
+        for (int row = top - 1; row <= bottom + 1; row++) { /* clipped samples reach a row further */
+            int any = 0;
+            if (row <= bottom) {
+                load(m, row, x - 2, n + 4, LINE(LINEAR, row) + MARGIN - 2);
+                any = clips(t, c, row, n, white, clip);
+            }
+            if (first <= last && (row > bottom || (any && row - 1 > last + 28))) { /* a gap worth a new start */
+                restore(t, c, rgb, first, last, n);
+                first = bottom, last = top - 1;
+            }
+            if (!any) continue;
             if (row - 1 < first) first = row - 1 < top ? top : row - 1;
             if (row + 1 > last) last = row + 1 < bottom ? row + 1 : bottom - 1;
-        }
-        for (int row = first - 14; first <= last && row <= last + 14; row++) {
-            read_row(t, row);
-            follow(t, row);
-            int y = row - 14, any = 0;
-            if (y < first) continue;
-            for (int i = 0; i < 3; i++) any |= clips(t, c, y - 1 + i, n, white[i], clip[i]);
-            if (!any) continue;
-            join(t, y);
-            for (int channel = 0; channel < 3; channel++) {
-                float *restrict to = rgb + ((int64_t)channel * m->height + y) * m->width + x;
-                for (int i = 0; i < n; i++) {
-                    float share = 0, limit = 0;
-                    for (int row_ = 0; row_ < 3; row_++)
-                        for (int at = i; at < i + 3; at++) {
-                            int red_row = ((y - 1 + row_ + m->down) & 1) == 0, red_col = ((x - 1 + at + m->right) & 1) == 0;
-                            int own = red_row != red_col ? 1 : red_row ? 0 : 2;
-                            if (own != channel) continue;
-                            share = most(share, clip[row_][at]);
-                            limit = most(limit, white[row_][at]);
-                        }
-                    if (share > 0 && c->deviation > 0) share *= 1 - explained((1 - to[i] / limit) / c->deviation);
-                    to[i] += share * (t->rgb[channel][i] - to[i]);
-                }
-            }
         }
         free_tile(t);
     }
