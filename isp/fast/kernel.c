@@ -314,45 +314,65 @@ INLINE void read_table(const struct table *t, float row, float saturation, float
     float down = row - top, across = at - left;
     const float *upper = t->entries + (int64_t)top * t->saturations * 4;
     const float *lower = t->entries + (int64_t)bottom * t->saturations * 4;
-    for (int c = 0; c < 3; c++) {
+    for (int c = 0; c < 4; c++) {
         float above = upper[left * 4 + c] + across * (upper[right * 4 + c] - upper[left * 4 + c]);
         float under = lower[left * 4 + c] + across * (lower[right * 4 + c] - lower[left * 4 + c]);
         found[c] = above + down * (under - above);
     }
 }
 
-/* isp/stages/hue_sat_map.py */
+/* isp/stages/hue_sat_map.py. Loops of few steps: all but the look into the table is done in vectors. */
 static void apply_table(const struct table *t, float *restrict r, float *restrict g, float *restrict b, int n) {
     const float tiny = 1e-6f;
-    int srgb = t->srgb && t->values > 1;
+    const int srgb = t->srgb && t->values > 1, hues = t->hues, values = t->values;
+    float hue[TILE], chroma[TILE], value[TILE], coded[TILE], saturation[TILE], shift[TILE], wider[TILE], higher[TILE];
     INDEPENDENT
     for (int i = 0; i < n; i++) {
-        float value = most(most(r[i], g[i]), b[i]), chroma = value - least(least(r[i], g[i]), b[i]);
-        float span = chroma == 0 ? 1 : chroma;
-        float hue = value == r[i] ? (g[i] - b[i]) / span : value == g[i] ? (b[i] - r[i]) / span + 2 : (r[i] - g[i]) / span + 4;
-        hue = hue < 0 ? hue + 6 : hue;
-        float saturation = least(value > tiny ? chroma / value : chroma > 0, 1);
-        float coded = srgb ? to_srgb(value) : value;
-        float row = hue * t->hues * (1.0f / 6), found[3];
-        if (t->values == 1) {
-            read_table(t, row, saturation, found);
+        float largest = most(most(r[i], g[i]), b[i]), span = largest - least(least(r[i], g[i]), b[i]);
+        float over = 1 / (span == 0 ? 1 : span); /* grey has hue 0 */
+        float of_green = (b[i] - r[i]) * over + 2, of_blue = (r[i] - g[i]) * over + 4, angle = (g[i] - b[i]) * over;
+        angle = largest == r[i] ? angle : largest == g[i] ? of_green : of_blue;
+        hue[i] = angle < 0 ? angle + 6 : angle;
+        chroma[i] = span;
+        value[i] = largest;
+        float of_black = span > 0 ? 1 : 0, share = span / most(largest, tiny);
+        saturation[i] = least(largest > tiny ? share : of_black, 1);
+        coded[i] = largest;
+    }
+    if (srgb) {
+        INDEPENDENT
+        for (int i = 0; i < n; i++) coded[i] = to_srgb(coded[i]);
+    }
+    for (int i = 0; i < n; i++) {
+        float row = hue[i] * hues * (1.0f / 6), found[4];
+        if (values == 1) {
+            read_table(t, row, saturation[i], found);
         } else {
-            float level = clamp(coded, 0, 1) * (t->values - 1), upper[3];
-            int below = (int)least(level, t->values - 2);
-            row += below * (t->hues + 1);
-            read_table(t, row, saturation, found);
-            read_table(t, row + (t->hues + 1), saturation, upper);
-            for (int c = 0; c < 3; c++) found[c] += (level - below) * (upper[c] - found[c]);
+            float level = clamp(coded[i], 0, 1) * (values - 1), upper[4];
+            int below = (int)least(level, values - 2);
+            row += below * (hues + 1);
+            read_table(t, row, saturation[i], found);
+            read_table(t, row + (hues + 1), saturation[i], upper);
+            for (int c = 0; c < 4; c++) found[c] += (level - below) * (upper[c] - found[c]);
         }
-        float new_value = least(coded * found[2], most(coded, 1));
-        new_value = srgb ? from_srgb(new_value) : new_value;
-        float ratio = value > tiny ? new_value / value : found[2];
-        float grown = least(chroma * found[1], most(chroma, value)) * ratio;
-        hue += found[0] * (1.0f / 60);
-        hue -= 6 * floorf(hue * (1.0f / 6));
-        r[i] = new_value - grown * clamp(2 - fabsf(hue - 3), 0, 1);
-        g[i] = new_value - grown * clamp(fabsf(hue - 2) - 1, 0, 1);
-        b[i] = new_value - grown * clamp(fabsf(hue - 4) - 1, 0, 1);
+        shift[i] = found[0], wider[i] = found[1], higher[i] = found[2];
+    }
+    INDEPENDENT
+    for (int i = 0; i < n; i++) coded[i] = least(coded[i] * higher[i], most(coded[i], 1));
+    if (srgb) {
+        INDEPENDENT
+        for (int i = 0; i < n; i++) coded[i] = from_srgb(coded[i]);
+    }
+    INDEPENDENT
+    for (int i = 0; i < n; i++) {
+        float new_value = coded[i];
+        float ratio = value[i] > tiny ? new_value / most(value[i], tiny) : higher[i];
+        float grown = least(chroma[i] * wider[i], most(chroma[i], value[i])) * ratio;
+        float angle = hue[i] + shift[i] * (1.0f / 60);
+        angle -= 6 * floorf(angle * (1.0f / 6));
+        r[i] = new_value - grown * clamp(2 - fabsf(angle - 3), 0, 1);
+        g[i] = new_value - grown * clamp(fabsf(angle - 2) - 1, 0, 1);
+        b[i] = new_value - grown * clamp(fabsf(angle - 4) - 1, 0, 1);
     }
 }
 
