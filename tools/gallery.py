@@ -3,8 +3,8 @@
     python -m tools.gallery                 # writes docs/gallery.md and docs/gallery/*.jpg
     python -m tools.gallery -o elsewhere/
 
-The shipped sample in its looks, white balances and stages; dead leaves and pairs made of them; the shipped model beside
-classical demosaics and LibRaw under rising noise, with the figures of these very frames.
+The shipped sample in its looks, white balances and stages; dead leaves and pairs made of them; the shipped models
+beside classical demosaics and LibRaw under rising noise, with the figures of these very frames.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ WHITES: dict[str, dict[str, Any]] = {
 }
 STAGES = ("normalise", "white-balance", "demosaic", "colour", "encode")
 TOP, LEFT, SIDE, TWICE = 472, 1216, 120, 2  # a window of the sample's active area, and how much it is enlarged
-DEVELOPERS = ("malvar2004", "libraw-AHD", "libraw-AHD+FBDD", "msg")
-MODEL = "flat"
+DEVELOPERS = ("malvar2004", "libraw-AHD+FBDD", "msg")
+MODELS = ("flat", "pyramid")
 RECIPES = ("wide", "mialgo", "upi")
 PAIR = 192  # pixels, the side of a pair's picture
 
@@ -163,7 +163,7 @@ def noise(folder: Path) -> str:
         .permute(2, 0, 1)[None],
     }
     cells = [Cell("nikon-d850", "RGGB", level) for level in REFERENCE.split(",")]
-    developers = [*map(developer, DEVELOPERS), model_developer(MODEL, "cpu")]
+    developers = [*map(developer, DEVELOPERS), *(model_developer(name, "cpu") for name in MODELS)]
     names, parts = [one.name for one in developers], []
     for scene, picture_of in scenes.items():
         truth = (picture_of.clamp(0, 1) * 255).round() / 255
@@ -175,14 +175,15 @@ def noise(folder: Path) -> str:
             figures[scene, cell], strips[cell] = result.figures, result.strip
         sheet = contact_sheet({cell: strip for cell, strip in strips.items() if strip is not None}, names)
         keep(folder, f"noise-{scene}", torch.from_numpy(sheet / np.float32(255)).permute(2, 0, 1)[None])
-        found = tables(Figures(figures), cells, DEVELOPERS, [MODEL], ["psnr"])[0]
+        found = tables(Figures(figures), cells, DEVELOPERS, MODELS, ["psnr"])[0]
         parts.append(f"{picture(f'noise-{scene}', f'{scene} under rising noise')}\n\n{found.markdown()}\n")
+    cards = ", ".join(f"[{name}](../models/{name}/card.md)" for name in MODELS)
     return f"""## Noise
 
 A simulated Nikon D850 at D65 under four levels of noise (S:O, variance S x + O), down; across, the truth, Malvar's
-demosaic, LibRaw's AHD, the same with its noise reduction, ours, and the network that ships. Crops at 1:1; figures, in
-dB of encoded sRGB, of the whole frames. Two scenes say nothing about the average: for that,
-[models/flat](../models/flat/card.md) has the 24 Kodak pictures.
+demosaic, LibRaw's AHD with its noise reduction, our demosaic, and the networks that ship. Crops at 1:1; figures, in dB
+of encoded sRGB, of the whole frames. Two scenes say nothing about the average: for that, the models' cards have the 24
+Kodak pictures ({cards}).
 
 {chr(10).join(parts)}"""
 
