@@ -1,6 +1,6 @@
 """Everything that is measured of speed, beside peers and the machine's limits, by one command.
 
-    python -m benchmarks.run                    # some twenty minutes; writes benchmarks/results/run.json and the plots
+    python -m benchmarks.run                    # half an hour; writes benchmarks/results/run.json and the plots
     python -m benchmarks.run --quick            # three minutes, to look at: writes out/quick.json
     python -m benchmarks.run --only commands,stages --photos photos/
     python -m benchmarks.run --table            # the table in README.md, from the results file
@@ -93,6 +93,7 @@ class Plan(NamedTuple):
     demosaic: float = 4.0
     runtimes: tuple[str, ...] = ()  # models; none: all that ship with an exported network
     runtimes_megapixels: float = 12.58
+    pictures: int = 12  # dead leaves, where there are no photographs
     megapixels: tuple[float, ...] = (1, 3, 6, 12, 24, 50, 100)
     workers: int = (os.cpu_count() or 1) + 1  # one more than cores: a shard that is synced keeps its process waiting
     pairs: int = 64
@@ -103,8 +104,8 @@ class Plan(NamedTuple):
 
 
 QUICK = Plan(
-    rounds=2, commands=(12.0,), kinds=("uncompressed",), stages=6.0, demosaic=2.0, runtimes=(DEFAULT_MODEL,),
-    runtimes_megapixels=3.0, megapixels=(1, 3, 6), pairs=16, steps=4, crops=100, models=("flat",),
+    rounds=2, commands=(12.0,), kinds=("uncompressed",), cases=(*SCALED, BASE, *PROGRAMS), stages=6.0, demosaic=2.0,
+    runtimes=(DEFAULT_MODEL,), runtimes_megapixels=3.0, pictures=4, megapixels=(1, 3, 6), pairs=16, steps=4, crops=100, models=("flat",),
 )  # fmt: skip
 
 
@@ -393,7 +394,7 @@ def measure(plan: Plan, sections: Sequence[str], photos: Path | None) -> dict[st
                 found[name] = SECTIONS[name](plan)
                 continue
             if photos is None:
-                photos = pictures(Path(folder, "pictures"), 12, 2 * plan.size)
+                photos = pictures(Path(folder, "pictures"), plan.pictures, 2 * plan.size)
             found[name] = OF_PHOTOS[name](plan, photos)
     return found
 
