@@ -3,9 +3,9 @@
     python -m benchmarks.render                         # 12 MP, five rounds, writes benchmarks/results/render.json
     python -m benchmarks.render --megapixels 24 --rounds 3
 
-Every case runs in a process of its own, one after the other, round by round, so that all share the machine's moods.
-Each process imports, warms up on a small file, then is timed once from file name to finished array. Decode alone is
-the floor: nobody renders what he has not read.
+`isp` is isp.pipeline (PyTorch), `isp.fast` the compiled kernel. Every case runs in a process of its own, one after the
+other, round by round, so that all share the machine's moods. Each process imports, warms up on a small file, then is
+timed once from file name to finished array. Decode alone is the floor: nobody renders what he has not read.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ CASES = {
     "decode, LibRaw": "libraw-decode",
     "LibRaw LINEAR": "libraw:LINEAR",
     "LibRaw AHD": "libraw:AHD",
+    "isp.fast malvar2004, neutral": "fast:malvar2004:neutral",
+    "isp.fast default, neutral": "fast:auto:neutral",
+    "isp.fast default, standard": "fast:auto:standard",
     "isp malvar2004, neutral": "isp:malvar2004:neutral",
     "isp default, neutral": "isp:auto:neutral",
     "isp default, standard": "isp:auto:standard",
@@ -91,11 +94,18 @@ def measure(case: str, path: str, warm_up: str) -> dict[str, float]:
             from isp.pipeline import render
 
             options = RenderOptions(demosaic=rest[0], look=rest[1])
+        elif kind == "fast":
+            from isp.fast import render_pixels
+            from isp.options import RenderOptions
+
+            options = RenderOptions(demosaic=rest[0], look=rest[1])
 
         def call(name: str) -> object:
             raw = read(name)
             if kind == "decode":
                 return raw
+            if kind == "fast":
+                return render_pixels(raw, options)
             picture = render(raw, options)[0]
             return picture.clamp_(0, 1).mul_(255).add_(0.5).byte().permute(1, 2, 0).contiguous().numpy()
 
