@@ -13,6 +13,7 @@ limits     what the machine gives: copies, 3x3 convolutions, and the floor of a 
 start      an interpreter, `import isp`, `python -m isp.render --help`
 decode     a DNG to its counts
 commands   whole processes, from their start to the finished 8-bit TIFF: ours, a script of five lines for rawpy, others
+render     a DNG to the pixels of a picture in memory, imports aside: benchmarks.render
 stages     each stage of a classical render in PyTorch, on the whole frame
 demosaic   a mosaic to camera RGB
 runtimes   the models that ship in PyTorch and without it, float32 and int8: benchmarks.runtimes
@@ -27,6 +28,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -244,6 +246,31 @@ def _command(case: str, path: Path, folder: Path) -> Callable[[], dict[str, floa
     return measure
 
 
+def rendering(plan: Plan) -> list[dict[str, Any]]:
+    """The cases of benchmarks.render, each in a process of its own: seconds and peak memory."""
+    from benchmarks.render import CASES
+
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        frame(folder / "small.dng", 0.1, "none")
+        pixels = frame(folder / "frame.dng", plan.stages, "none")
+
+        def measured(case: str) -> dict[str, float]:
+            given = ["-m", "benchmarks.render", "--case", case, folder / "frame.dng", folder / "small.dng"]
+            done = subprocess.run([sys.executable, *given], capture_output=True, text=True, cwd=ROOT)
+            if done.returncode:
+                raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+            figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+            return figures
+
+        cases = _that_work({label: lambda case=case: measured(case) for label, case in CASES.items()})  # type: ignore[misc]
+        for label, figures in interleaved(cases, plan.rounds, label="render").items():
+            row = {"case": label, "megapixels": round(pixels, 2), **_summaries(figures)}
+            rows.append({**row, **_per_megapixel(figures, pixels)})
+    return rows
+
+
 def stages(plan: Plan) -> list[dict[str, Any]]:
     """Milliseconds per megapixel of each stage of the reference render, tile by tile as it runs them."""
     import torch
@@ -370,6 +397,7 @@ SECTIONS: dict[str, Callable[[Plan], Any]] = {
     "start": start,
     "decode": decode,
     "commands": commands,
+    "render": rendering,
     "stages": stages,
     "demosaic": demosaicing,
     "runtimes": runtimes,

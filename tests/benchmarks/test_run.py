@@ -15,11 +15,11 @@ TINY = run.Plan(
     rounds=1, commands=(0.02,), kinds=("uncompressed",), cases=("isp, malvar2004", run.BASE), stages=0.02,
     demosaic=0.02, megapixels=(0.02, 0.04), workers=1, pairs=2, size=16, steps=1, crops=4, models=("tiny",),
 )  # fmt: skip
-SECTIONS = [name for name in (*run.SECTIONS, *run.OF_PHOTOS) if name not in ("start", "runtimes")]
+SECTIONS = [name for name in (*run.SECTIONS, *run.OF_PHOTOS) if name not in ("start", "render", "runtimes")]
 
 
 def test_all_sections_in_one_run(tmp_path, capsys, monkeypatch):
-    """Every section but start, which imports PyTorch, and runtimes, which compiles networks."""
+    """Every section but those whose processes import PyTorch, and runtimes, which compiles networks."""
     monkeypatch.setattr("benchmarks.networks.convolution_peak", lambda: 1.0)
     monkeypatch.setattr(run, "copy_bandwidth", lambda: 1.0)
     monkeypatch.setattr(run, "pictures", small_pictures)
