@@ -87,10 +87,10 @@ class TestGan:
 class TestDistillation:
     def test_without_the_truth_the_student_follows_its_teacher(self, values, teacher, tmp_path):
         values["model"] = {"network": "flat", "arguments": {"planes": 8, "width": 6, "blocks": 2}}
-        values["phases"] = [{"steps": 48, "batch": 2, "patch": 8, "losses": {"camera": {"l1": 1}}}]
-        values["rates"] = [{"steps": 48, "rate": 0.02, "to": 1e-3}]
+        values["phases"] = [{"steps": 96, "batch": 4, "patch": 8, "losses": {"camera": {"l1": 1}}}]
+        values["rates"] = [{"steps": 96, "rate": 0.02, "to": 1e-3}]
         values["teacher"] = {"model": str(teacher), "truth": 0}
-        values |= {"checkpoint_minutes": 60, "log_every": 8}
+        values |= {"checkpoint_minutes": 60, "log_every": 16}
         run(values, tmp_path / "run")
         lines = [yaml.safe_load(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
         losses = [line["teacher.camera.l1"] for line in lines if line["kind"] == "training"]
