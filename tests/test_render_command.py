@@ -20,8 +20,9 @@ from dng_factory import make_dng
 from PIL import Image
 
 import isp.raw
+from isp import fast
 from isp.options import RenderOptions
-from isp.output import save
+from isp.output import depth, save
 from isp.pipeline import render
 from isp.render import main
 
@@ -76,9 +77,11 @@ def test_command_and_library_write_the_same_bytes(
     raw = isp.raw.read(source)
     chosen = RenderOptions.from_dict(options)
     (tmp_path / "library").mkdir()
+    bits = depth(out, saved.get("bits"))[0]
+    compiled = fast.obstacle(raw, chosen, bits) is None
     save(
         tmp_path / "library" / out,
-        render(raw, chosen),
+        fast.render_pixels(raw, chosen, bits) if compiled else render(raw, chosen),
         meta=raw.meta,
         space=chosen.space,
         linear=chosen.linear,

@@ -55,8 +55,8 @@ def _pack(pixels: np.ndarray, top: int, bottom: int) -> tuple[bytes, int, int]:
     left, over = rows[:, :-step], above[:, step:]
     np.subtract(rows[:, step:], (left & over) + ((left ^ over) >> 1), out=codes[:, step:])  # a mean without a carry
     deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_RLE)
-    data = deflate.compress(lines) + deflate.flush(zlib.Z_FINISH if bottom == height else zlib.Z_FULL_FLUSH)
-    return data, zlib.adler32(lines), lines.size
+    data = deflate.compress(lines.data) + deflate.flush(zlib.Z_FINISH if bottom == height else zlib.Z_FULL_FLUSH)
+    return data, zlib.adler32(lines.data), lines.size
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
