@@ -28,7 +28,7 @@ from isp.raw.image import RawImage
 from isp.raw.metadata import RawMetadata
 
 MARGIN = 16  # packed samples of reflected frame around the frame, as isp.nets.inference
-MEMORY = 1.2e9  # bytes that all tiles together may take in the network, as PyTorch would need them; these need less
+MEMORY = 0.5e9  # bytes that all tiles together may take in the network; with more, less work and as much paging
 PLANES = {"packed": 4, "sigma": 4, "base": 12}  # of the inputs of a raw network
 ROWS = 256  # of a piece of work on the whole frame
 WITHOUT_MODEL: dict[str, Any] = {"model": None, "strength": 1.0, "runtime": "auto", "precision": "auto"}
