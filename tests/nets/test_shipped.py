@@ -41,6 +41,13 @@ LEAST_GAIN = {
         "line art": (0.5, 0.6, 0.6, 0.7),
         "saturated": (0.2, 0.8, 1.1, 1.6),
     },
+    "tiny": {
+        "kodak": (-0.7, 2.0, 4.6, 7.6),
+        "dead leaves": (0.0, 0.8, 2.2, 4.0),
+        "photographs": (0.0, 7.5, 8.0, 8.5),
+        "line art": (-0.3, -0.2, 0.1, 0.4),
+        "saturated": (0.0, 0.3, 0.5, 1.1),
+    },
 }
 CELLS = [
     ("kodak", "nikon-d850", "RGGB"),
