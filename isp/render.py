@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -253,7 +253,8 @@ def _render(jobs: Sequence[Job], workers: int, debug: bool) -> int:
     from isp.batch import run
 
     failed = 0
-    outcomes, write = run(jobs, min(workers, len(jobs))), print
+    outcomes: Iterable[Outcome] = run(jobs, min(workers, len(jobs)))
+    write: Callable[..., None] = print
     if len(jobs) > 1:
         from tqdm import tqdm
 
