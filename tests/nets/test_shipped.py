@@ -48,6 +48,13 @@ LEAST_GAIN = {
         "line art": (-0.3, -0.2, 0.1, 0.4),
         "saturated": (0.0, 0.3, 0.5, 1.1),
     },
+    "pyramid-gan": {
+        "kodak": (-1.5, 1.5, 4.2, 7.4),
+        "dead leaves": (-0.7, 0.4, 1.8, 3.8),
+        "photographs": (-0.8, 7.0, 8.0, 9.0),
+        "line art": (-0.5, -0.2, -0.2, 0.0),
+        "saturated": (-0.8, 0.0, 0.3, 0.8),
+    },
 }
 CELLS = [
     ("kodak", "nikon-d850", "RGGB"),
