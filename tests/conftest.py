@@ -1,10 +1,14 @@
-"""What tests share: where the development data is."""
+"""What tests share: where the development data is, and one thread for each of the processes that they run in."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import Browser, find_browser
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports PyTorch: workers share the processors
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,6 +30,7 @@ NUMBER = r"([-+]?\d*\.\d+(?:e[-+]?\d+)?)"
 def run_guide(path: Path) -> dict:
     """Every block of a guide in turn, in the working directory; the names that its Python ended with."""
     text, names, printed = path.read_text("utf-8"), {"__name__": "guide"}, ""
+    np.set_printoptions(legacy=False)  # colour-science, where another test imported it, asks for NumPy 1.13's spaces
     for block in BLOCK.finditer(text):
         kind, body, line = block[1], block[2], text[: block.start()].count("\n") + 1
         out = io.StringIO()
