@@ -16,6 +16,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def title(name: str) -> str:
 
 def document(name: str) -> list[str]:
     """The paragraphs of the docstring of a network's file, each in one line."""
-    text = inspect.getmodule(NETWORKS[name]).__doc__ or ""
+    text = import_module(NETWORKS[name].__module__).__doc__ or ""
     return [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
 
 
@@ -217,8 +218,7 @@ def descriptions() -> str:
     """One item for each file of isp/nets: which networks are in it, what they are, and what differs from the paper."""
     files: dict[str, list[str]] = {}
     for name in NETWORKS:
-        module = inspect.getmodule(NETWORKS[name])
-        assert module is not None
+        module = import_module(NETWORKS[name].__module__)
         files.setdefault(module.__name__.rsplit(".", 1)[-1], []).append(name)
     items = []
     for file, names in files.items():
