@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 import torch
 
+from isp.nets import NETWORKS
+
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -105,7 +107,7 @@ def guides(tmp_path_factory):
             for shared in ("data", "models"):
                 (folder / shared).symlink_to(ROOT / shared)
             threads = torch.get_num_threads()
-            with pytest.MonkeyPatch.context() as moved:
+            with pytest.MonkeyPatch.context() as moved, patch.dict(NETWORKS):  # a guide adds a network of its own
                 moved.chdir(folder)
                 done[name] = run_guide(ROOT / "docs" / "guides" / f"{name}.md")
             torch.set_num_threads(threads)
