@@ -184,10 +184,10 @@ class TrainConfig:
     """A recipe.
 
     name: of the run's folder and of the model. note: where the numbers come from. start: a trained model whose weights
-    the run begins with. phases, rates: each in turn; both last the same number of steps. shorten: divides every number
-    of steps, for a look or a machine that is not a cluster. accumulate: parts that a process's share of a batch is
-    computed in. ema: decay of the averaged weights, which are validated and shipped. precision: bf16, fp32, or auto
-    (bf16 on CUDA). seed: of data and initial weights.
+    the run begins with; it may be narrower (isp.nets.widen). phases, rates: each in turn; both last the same number of
+    steps. shorten: divides every number of steps, for a look or a machine that is not a cluster. accumulate: parts that
+    a process's share of a batch is computed in. ema: decay of the averaged weights, which are validated and shipped.
+    precision: bf16, fp32, or auto (bf16 on CUDA). seed: of data and initial weights.
     """
 
     name: str

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -38,6 +39,7 @@ from isp.datasets.recipes import Isos, load_recipe
 from isp.files import whole_file
 from isp.nets.load import load_model, save_model
 from isp.nets.model import Model
+from isp.nets.widen import widen
 from isp.noise.upi import LAWS
 from isp.train.config import TrainConfig, differences
 from isp.train.data import Batch, open_batches, renoised, validation_set
@@ -122,9 +124,12 @@ class Engine:
         model = Model(config.model)
         if config.start is not None:
             start = load_model(config.start)
-            if start.config != model.config:
+            if replace(start.config, arguments=model.config.arguments) != model.config:
                 raise ValueError(f"start: {config.start} is {start.config}; the recipe's model is {model.config}")
-            model.load_state_dict(start.state_dict())
+            try:
+                widen(model, start.state_dict())
+            except ValueError as error:
+                raise ValueError(f"start: {config.start} is wider than the recipe's model: {error}") from error
         self.add("model", model, config.optimiser.betas)
         self.model = model
         self.ema = AveragedModel(model, multi_avg_fn=_averaging(config.ema))

@@ -78,10 +78,18 @@ class TestGan:
             True,
         ]
 
-    def test_another_network_cannot_begin_with_stage_1(self, gan_values, tmp_path):
+    def test_a_wider_network_begins_with_stage_1_and_no_other_does(self, gan_values, tmp_path, teacher):
         gan_values["model"]["arguments"]["width"] = 8
-        with pytest.raises(ValueError, match=r"start: .*teacher is .*'width': 6.*'width': 8"):
-            run(gan_values, tmp_path / "run")
+        gan_values["rates"] = [{"steps": 4, "rate": 1e-9}]
+        model = run(gan_values, tmp_path / "wide").model
+        given = torch.rand(1, 4, 8, 8), torch.full((1, 4, 8, 8), 0.1)
+        torch.testing.assert_close(model(*given), load_model(teacher)(*given), rtol=0, atol=1e-6)
+        gan_values["model"]["arguments"]["width"] = 4
+        with pytest.raises(ValueError, match=r"start: .*teacher is wider than the recipe's model: weight network\.head"):
+            run(gan_values, tmp_path / "narrow")
+        gan_values["model"]["inputs"] = ["packed"]
+        with pytest.raises(ValueError, match=r"start: .*teacher is .*'packed', 'sigma'.*'packed',"):
+            run(gan_values, tmp_path / "other")
 
 
 class TestDistillation:
