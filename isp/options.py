@@ -10,7 +10,7 @@ LOOKS = ("neutral", "standard")
 WHITE_BALANCES = ("as-shot", "daylight", "grey-world", "shades-of-grey", "grey-edge", "white-patch")
 HIGHLIGHTS = ("auto", "clip", "reconstruct", "none")
 RUNTIMES = ("auto", "torch", "onnx", "openvino")
-PRECISIONS = ("auto", "float32", "int8")
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 DEFAULT_MODEL = "pyramid"
 STRONGEST = 10.0  # multiple of the noise that a model is told; none has seen more
 # demosaic methods, and what kind of array each treats; isp.stages.demosaic has them, and LibRaw's as "libraw:AHD" ...
@@ -48,7 +48,8 @@ class RenderOptions:
         "auto": DEFAULT_MODEL where it suits the frame (isp.parameters.settled); None: the demosaic.
     strength: times the noise that the model is told: above 1 smoother, below 1 noisier and finer.
     runtime: what runs the model, one of RUNTIMES; "auto" takes the fastest that is installed.
-    precision: of the model's arithmetic; "auto" takes int8 where the model has such a form and OpenVINO runs it.
+    precision: of the model's arithmetic; "auto" takes, where OpenVINO runs it, int8 if the model has such a form, else
+        bfloat16 if the processor has it.
     """
 
     look: str = "standard"

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from isp._version import __version__
 from isp.cache import cache_folder
 
-BESIDE = {"float32": "model.onnx", "int8": "model-int8.onnx"}  # the names beside model.safetensors, by precision
+# The names beside model.safetensors, by precision.
+BESIDE = {"float32": "model.onnx", "bfloat16": "model.onnx", "int8": "model-int8.onnx"}
 GRAPH, METADATA = 7, 14  # fields of an ONNX file (ModelProto in onnx.proto3)
 LENGTH_DELIMITED = 2  # the wire type of texts, bytes and messages in protobuf
 
@@ -31,6 +32,7 @@ class Export(NamedTuple):
     multiple: int
     minimum: int
     reach: int | None
+    overlap: int | None  # samples around a site beyond which its output all but forgets them: isp.nets.export.SEAM
     sample_bytes: float  # that a sample of its input needs on its way through, in float32
 
 
@@ -42,11 +44,11 @@ def beside(weights: Path, precision: str) -> Path:
 
 
 def find_export(weights: Path, precision: str) -> Path | None:
-    """The file of these weights at this precision, beside them or, for float32, in the cache; None: there is none."""
+    """The file of these weights at this precision, beside them or, but for int8, in the cache; None: there is none."""
     path = beside(weights, precision)
     if path.is_file():
         return path
-    if precision == "float32" and (path := cached(weights)).is_file():
+    if precision != "int8" and (path := cached(weights)).is_file():
         return path
     return None
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from isp.fast.engine import PACKAGES, installed
+from isp.fast.engine import PACKAGES, installed, native_bfloat16
 from isp.fast.exports import Export, beside, digest_of, find_export, read_export
 from isp.locate import find_model
 
@@ -33,7 +33,8 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
     """The runtime and the precision that a model runs with, where they are left open.
 
     runtime auto: OpenVINO, else onnxruntime, where it is installed and the network's file is there or can be made; else
-    PyTorch. precision auto: int8 in OpenVINO where such a file lies beside the weights, else float32.
+    PyTorch. precision auto: in OpenVINO int8 where such a file lies beside the weights, else bfloat16 where the
+    processor has it; float32 in all other cases.
     ValueError, in one line, for what is no model, not installed, or not there.
     """
     weights = find_model(source)
@@ -49,12 +50,18 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
         package = PACKAGES[runtime]
         raise ValueError(f"{package} not installed; pip install {package}, or pip install 'isp[fast]'")
     if runtime == "torch":
-        if precision == "int8":
-            raise ValueError("precision int8 needs the package openvino or onnxruntime; pip install 'isp[fast]'")
+        if precision not in ("auto", "float32"):
+            raise ValueError(
+                f"precision {precision} needs the package openvino or onnxruntime; pip install 'isp[fast]'"
+            )
         return Choice(weights, sha256, runtime, "float32", None, reason)
     quantised = beside(weights, "int8")
     if precision == "auto":
-        precision = "int8" if runtime == "openvino" and quantised.is_file() else "float32"
+        precision = "float32"
+        if runtime == "openvino":
+            precision = "int8" if quantised.is_file() else "bfloat16" if native_bfloat16() else "float32"
+    if precision == "bfloat16" and not (runtime == "openvino" and native_bfloat16()):
+        raise ValueError("precision bfloat16 needs OpenVINO and a processor with avx512_bf16 or amx_bf16")
     if precision == "int8" and not quantised.is_file():
         raise ValueError(f"no {quantised}; python -m tools.quantise makes it")
     return Choice(weights, sha256, runtime, precision, find_export(weights, precision), reason)

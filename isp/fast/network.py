@@ -103,11 +103,15 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
     height, width = mosaic.height, mosaic.width
     canvas = canvas_of(meta, p, mosaic, export.multiple, export.minimum)
     h, w = canvas.height // 2, canvas.width // 2
-    tiles = grid(h, w, export, threads, memory)
+    overlap = export.reach if choice.precision == "float32" else export.overlap
+    assert overlap is not None
+    tiles = grid(h, w, export, overlap, threads, memory)
     planes = sum(PLANES[name] for name in export.config["inputs"])
     first = tiles[0].part
     streams = SimpleQueue[Stream]()
-    for stream in open_streams(export.path, p.runtime, (1, planes, first.height, first.width), threads):
+    for stream in open_streams(
+        export.path, p.runtime, (1, planes, first.height, first.width), threads, choice.precision
+    ):
         streams.put(stream)
     rgb = np.empty((3, height, width), np.float32)
 
@@ -174,14 +178,14 @@ def canvas_of(meta: RawMetadata, p: RenderParameters, mosaic: Mosaic, multiple: 
     return canvas
 
 
-def grid(h: int, w: int, export: Export, threads: int, memory: float = MEMORY) -> list[Tile]:
+def grid(h: int, w: int, export: Export, overlap: int, threads: int, memory: float = MEMORY) -> list[Tile]:
     """Tiles of one size that cover a canvas of h w packed samples with the least work, and fit into memory together.
 
-    They overlap by twice the network's reach, and each gives the frame up to the middle of what it shares.
+    overlap: samples around what a tile gives that it sees besides; two tiles share twice that, and each gives the frame
+    up to the middle of it.
     """
-    multiple, reach = export.multiple, export.reach
-    assert reach is not None
-    shared = 2 * -(-reach // multiple)
+    multiple = export.multiple
+    shared = 2 * -(-overlap // multiple)
     units = (h // multiple, w // multiple)
 
     def side(size: int, count: int) -> int:  # of a tile, in multiples

@@ -17,23 +17,30 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pixel_unshuffle
 
 from isp._version import __version__
+from isp.datasets.dead_leaves import dead_leaves
 from isp.fast.engine import open_network
 from isp.fast.exports import Export, stamp
 from isp.files import whole_file
 from isp.nets.inference import activation_bytes
 from isp.nets.load import MOSAIC, TARGET
 from isp.nets.model import INPUTS as PLANES
-from isp.nets.model import Model
+from isp.nets.model import PATTERN, Model
 from isp.nets.span import SPAN
-from isp.stages.demosaic import METHODS
+from isp.noise.gaussian import gaussian_noise, noise_std
+from isp.stages.demosaic import METHODS, mosaic
 
 INPUTS, OUTPUT = ("packed", "sigma"), "rgb"
 OPSET = 18  # of ONNX 1.13, December 2022
 TOLERANCE = 1e-4  # between PyTorch and what runs the file, times the largest value where that is above 1
+SEAM = 1e-3  # of white under the model's curve: a quarter of a code, that a pixel may change where two tiles meet
+SEAM_NOISE = 3e-2, 1.5e-3  # S, O of the noise at which it is measured, the most that shipped models are trained on
+BLOCK = 96  # packed samples, the side of what is compared
 TOLERANCE_HALF = 2e-2  # float16 has eleven bits, and a deep network adds up what they lack
 
 
@@ -81,7 +88,8 @@ def export_network(model: Model, path: str | Path, weights_sha256: str, *, overw
     Its input is what the network sees, batch planes h w, and its output what it gives. Around it stand curve, demosaic
     and residual, which a compiled kernel does ten times as fast as an ONNX runtime. Errors as export_onnx.
     """
-    network = deployed(model).network
+    model = deployed(model)
+    network = model.network
     planes = sum(PLANES[name] for name in model.config.inputs) if network.kind == "raw" else 3
     x = torch.rand(1, planes, *2 * [-(-max(64, network.minimum) // network.multiple) * network.multiple])
     export = Export(
@@ -91,12 +99,40 @@ def export_network(model: Model, path: str | Path, weights_sha256: str, *, overw
         network.multiple,
         network.minimum,
         network.reach,
+        overlap_of(model),
         round(activation_bytes(network, x), 1),
     )
     with whole_file(path, overwrite) as part:
         _export(network, part, [planes], (("x",), "y"), (network.multiple, network.minimum), {})
         stamp(part, weights_sha256, export)
     return export
+
+
+def overlap_of(model: Model) -> int | None:
+    """How many samples around it a site of the network's output needs to be what it is in the whole frame, within SEAM:
+    fewer than its reach, whose far end has next to no weight. None for networks without a reach.
+
+    Measured on four pictures of dead leaves under much noise, at the borders of blocks cut from them.
+    """
+    network: Any = model.network
+    if network.reach is None or network.kind != "raw":
+        return network.reach
+    step: int = network.multiple
+    far = -(-network.reach // step) * step
+    side = 2 * far + -(-BLOCK // step) * step
+    leaves = np.stack([dead_leaves(2 * side, 2 * side, np.random.default_rng(i)) for i in range(4)])
+    clean = pixel_unshuffle(mosaic(torch.from_numpy(leaves).permute(0, 3, 1, 2) ** 2.2, PATTERN), 2)  # 4 4 side side
+    noisy = gaussian_noise(clean, *SEAM_NOISE, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        seen = model.seen(noisy, noise_std(noisy, *SEAM_NOISE))[0]
+        whole = network(seen)[..., 2 * far : -2 * far, 2 * far : -2 * far]
+        for overlap in range(far - step, -1, -step):
+            cut = far - overlap
+            part = network(seen[..., cut : side - cut, cut : side - cut])
+            inside = slice(2 * overlap, part.shape[-1] - 2 * overlap)
+            if (part[..., inside, inside] - whole).abs().max() > SEAM:
+                return min(overlap + step, network.reach)
+    return 0
 
 
 def _export(

@@ -55,7 +55,8 @@ class Runtime:
 
 def load_runtime(source: str | Path, runtime: str, precision: str = "float32") -> Runtime:
     """The model of a shipped name, a folder or a .safetensors file, as load_model takes it; runtime: one of PACKAGES;
-    precision: float32, or int8 where such a file lies beside the weights.
+    precision: float32, bfloat16 (OpenVINO, on processors that have it), or int8 where such a file lies beside the
+    weights.
 
     ValueError, in one line, for what is no model and where a package is missing.
     """
@@ -67,15 +68,15 @@ def load_runtime(source: str | Path, runtime: str, precision: str = "float32") -
         path = cached(choice.weights)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         export_network(load_model(choice.weights), path, choice.sha256, overwrite=True)
-    return open_export(path, choice.sha256, runtime)
+    return open_export(path, choice.sha256, runtime, choice.precision)
 
 
-def open_export(path: Path, weights_sha256: str, runtime: str) -> Runtime:
-    """The model that an exported network belongs to, with as many threads as PyTorch has."""
+def open_export(path: Path, weights_sha256: str, runtime: str, precision: str = "float32") -> Runtime:
+    """The model that an exported network belongs to, with as many threads as PyTorch has; see open_network."""
     config = ModelConfig.from_dict(read_export(path, weights_sha256).config, str(path))
     with torch.device("meta"):
         model = build(config, path)
-    return Runtime(model, open_network(path, runtime, torch.get_num_threads()))
+    return Runtime(model, open_network(path, runtime, torch.get_num_threads(), precision))
 
 
 def open_beside(path: Path) -> Runtime:
@@ -85,4 +86,4 @@ def open_beside(path: Path) -> Runtime:
         raise ValueError(f"expected {path} and, beside it, its weights {weights.name}")
     if (runtime := installed()) is None:
         raise ValueError(f"{path} needs openvino or onnxruntime; pip install 'isp[fast]'")
-    return open_export(path, digest_of(weights), runtime)
+    return open_export(path, digest_of(weights), runtime, "int8" if path.stem.endswith("-int8") else "float32")
