@@ -5,10 +5,11 @@
 
 Of each model, interleaved, medians of the rounds, with as many threads as --threads says:
 
-- the network alone on one tile: PyTorch with planes first and with planes last, onnxruntime, OpenVINO in float32 and,
-  where the model has it, in int8; against a chain of 3x3 convolutions of 64 planes, the better of PyTorch and OpenVINO,
-  measured in the same rounds. Operations are two for each multiply-accumulate of the network.
-- a frame of noise from counts to camera RGB in memory: PyTorch (planes last) and without it, float32 and int8; there
+- the network alone on one tile: PyTorch with planes first and with planes last, onnxruntime, and OpenVINO in float32,
+  in bfloat16 where the processor has it and in int8 where the model has it; against a chain of 3x3 convolutions of 64
+  planes in float32, the better of PyTorch and OpenVINO, measured in the same rounds. Operations are two for each
+  multiply-accumulate of the network.
+- a frame of noise from counts to camera RGB in memory: PyTorch (planes last) and without it, in each precision; there
   in the tiles that fit into its memory, and in those of unlimited memory. The pixel factor is what tiles see over what
   the frame is.
 
@@ -31,7 +32,7 @@ import numpy as np
 
 from benchmarks.measure import RESULTS, command, interleaved, machine, summary, timed, versions
 from isp.fast import network as fast
-from isp.fast.engine import PACKAGES, open_network
+from isp.fast.engine import PACKAGES, native_bfloat16, open_network
 from isp.fast.exports import Export, find_export, read_export
 from isp.fast.models import choose
 from isp.files import whole_file
@@ -125,8 +126,9 @@ def measure(name: str, megapixels: float, rounds: int, threads: int) -> dict[str
 
 
 def find_files(weights: Path) -> dict[str, Path]:
-    """The exported networks of a model by precision."""
-    found = {precision: find_export(weights, precision) for precision in ("float32", "int8")}
+    """The exported networks of a model by precision; bfloat16 where the processor has it."""
+    known = ("float32", *(("bfloat16",) if native_bfloat16() else ()), "int8")
+    found = {precision: find_export(weights, precision) for precision in known}
     return {precision: path for precision, path in found.items() if path is not None}
 
 
@@ -151,8 +153,10 @@ def alone(net: Any, files: dict[str, Path], x: np.ndarray, threads: int) -> dict
     runs = {"PyTorch, planes first": eager(first, given), "PyTorch, planes last": eager(last, given_last)}
     for runtime, package in PACKAGES.items():
         for precision, path in files.items():
+            if precision == "bfloat16" and runtime != "openvino":
+                continue
             try:
-                run = open_network(path, runtime, threads)
+                run = open_network(path, runtime, threads, precision)
             except ValueError:
                 continue  # not installed
             runs[f"{package} {precision}"] = lambda run=run: run(x)  # type: ignore[misc]
@@ -214,10 +218,9 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
         return call
 
     runs: dict[str, Callable[[], object]] = {"PyTorch": eager}
-    precisions = {"OpenVINO": "float32", "OpenVINO int8": "int8"}
+    precisions = {f"OpenVINO {precision}": precision for precision in find_files(find_model(name))}
     for case, precision in precisions.items():
-        if find_export(find_model(name), precision):
-            runs |= {case: without(precision, fast.MEMORY), f"{case}, unlimited memory": without(precision, WHOLE)}
+        runs |= {case: without(precision, fast.MEMORY), f"{case}, unlimited memory": without(precision, WHOLE)}
     seconds = interleaved({n: timed(c) for n, c in runs.items()}, rounds, warm_up=True, label=f"{name}, frame")
     medians = {case: summary(figures["seconds"])["median"] for case, figures in seconds.items()}
     rows = []
@@ -229,8 +232,8 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
         }
         if case in precisions:
             export = choose(name, precision=precisions[case]).export()
-            tiles, factor = tiling(raw, export, threads, fast.MEMORY)
-            _, least = tiling(raw, export, threads, WHOLE)
+            tiles, factor = tiling(raw, export, precisions[case], threads, fast.MEMORY)
+            _, least = tiling(raw, export, precisions[case], threads, WHOLE)
             row |= {"tiles": tiles, "pixel_factor": round(factor, 3)}
             ratio = medians[case] / medians[f"{case}, unlimited memory"]
             row["to_unlimited_by_factor"] = round(ratio / (factor / least), 3)
@@ -239,10 +242,10 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
     return rows
 
 
-def tiling(raw: RawImage, export: Export, threads: int, memory: float) -> tuple[int, float]:
+def tiling(raw: RawImage, export: Export, precision: str, threads: int, memory: float) -> tuple[int, float]:
     """Tiles, and what they see over what the frame is."""
     h, w = ((n + 4 * fast.MARGIN) // 2 // export.multiple * export.multiple for n in raw.mosaic.shape)
-    tiles = fast.grid(h, w, export, threads, memory)
+    tiles = fast.grid(h, w, export, precision, threads, memory)
     return len(tiles), sum(tile.part.height * tile.part.width for tile in tiles) / (h * w)
 
 

@@ -103,9 +103,7 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
     height, width = mosaic.height, mosaic.width
     canvas = canvas_of(meta, p, mosaic, export.multiple, export.minimum)
     h, w = canvas.height // 2, canvas.width // 2
-    overlap = export.reach if choice.precision == "float32" else export.overlap
-    assert overlap is not None
-    tiles = grid(h, w, export, overlap, threads, memory)
+    tiles = grid(h, w, export, choice.precision, threads, memory)
     planes = sum(PLANES[name] for name in export.config["inputs"])
     first = tiles[0].part
     streams = SimpleQueue[Stream]()
@@ -178,14 +176,15 @@ def canvas_of(meta: RawMetadata, p: RenderParameters, mosaic: Mosaic, multiple: 
     return canvas
 
 
-def grid(h: int, w: int, export: Export, overlap: int, threads: int, memory: float = MEMORY) -> list[Tile]:
+def grid(h: int, w: int, export: Export, precision: str, threads: int, memory: float = MEMORY) -> list[Tile]:
     """Tiles of one size that cover a canvas of h w packed samples with the least work, and fit into memory together.
 
-    overlap: samples around what a tile gives that it sees besides; two tiles share twice that, and each gives the frame
-    up to the middle of it.
+    Each gives the frame up to the middle of what it shares with the next, and sees beyond that as far as the network
+    reaches; of rougher arithmetic than float32, as far as what it sees counts (Export.overlap).
     """
-    multiple = export.multiple
-    shared = 2 * -(-overlap // multiple)
+    multiple, around = export.multiple, export.reach if precision == "float32" else export.overlap
+    assert around is not None
+    shared = 2 * -(-around // multiple)
     units = (h // multiple, w // multiple)
 
     def side(size: int, count: int) -> int:  # of a tile, in multiples

@@ -131,8 +131,7 @@ def test_tiles_are_the_whole(exported: dict[str, Path], tmp_path: Path) -> None:
     raw = frame(tmp_path / "a.dng", "GBRG", (323, 257))
     for name in ("pyramid", "flat"):
         export = choose(exported[name]).export()
-        assert export.reach is not None
-        assert len(network.grid(196, 164, export, export.reach, 2, 2e6)) >= 4
+        assert len(network.grid(196, 164, export, "float32", 2, 2e6)) >= 4
         agree(raw, exported[name], memory=2e6)
 
 
@@ -157,8 +156,10 @@ def test_tiles_cover_the_canvas_once(tmp_path: Path) -> None:
     for _ in range(40):
         multiple, reach = int(rng.choice([1, 4])), int(rng.integers(1, 40))
         h, w = (multiple * int(n) for n in rng.integers(20, 300, 2))
-        export = network.Export(tmp_path, {}, "raw", multiple, multiple, 99, 99, float(rng.integers(100, 40000)))
-        tiles = network.grid(h, w, export, reach, 2)
+        export = network.Export(tmp_path, {}, "raw", multiple, multiple, 60, reach, float(rng.integers(100, 40000)))
+        precision = str(rng.choice(["float32", "int8"]))
+        reach = 60 if precision == "float32" else reach
+        tiles = network.grid(h, w, export, precision, 2)
         given = np.zeros((h, w), int)
         for (top, left, height, width), (first, last, start, end) in (
             ((t.part.top, t.part.left, t.part.height, t.part.width), t.box) for t in tiles
