@@ -47,19 +47,12 @@ def train(name: str, photos: Path, steps: int, folder: Path) -> dict[str, Any]:
         f"log_every={max(steps // POINTS, 1)}", "validation.pictures=4", "validation.size=64", "validation.samples=1",
         "ema=0.98",
     ]  # fmt: skip
-    command = [
-        sys.executable,
-        "-m",
-        "tools.train",
-        str(recipe),
-        *overrides,
-        "-o",
-        str(folder / "out" / f"{name}-scaled"),
-    ]
-    done = subprocess.run([*command, "--quiet"], cwd=folder, env=environment(), capture_output=True, text=True)
+    made = folder / "out" / f"{name}-scaled"
+    command = [sys.executable, "-m", "tools.train", str(recipe), *overrides, "-o", str(made), "--quiet"]
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{name}: {(done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[-1]}")
-    lines = list(read_lines(folder / "out" / f"{name}-scaled" / "log.jsonl"))
+    lines = list(read_lines(made / "log.jsonl"))
     besides = {"step", "kind", "seconds", "rate", "seconds_per_step", "waited"}
     trained = [line for line in lines if line["kind"] == "training"]
     return {
@@ -115,10 +108,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in (n for n in NAMES if n in wanted):
             runs[name] = run = train(name, args.photos, args.steps, Path(folder))
-            first, last = run["psnr_db"][0], run["psnr_db"][-1]
-            print(
-                f"{name:16} {run['seconds']:6.0f} s  PSNR {first[1]:.2f} dB at step {first[0]}, {last[1]:.2f} at {last[0]}"
-            )
+            (step, start), (_, end) = run["psnr_db"][0], run["psnr_db"][-1]
+            print(f"{name:16} {run['seconds']:6.0f} s  PSNR {start:.2f} dB at step {step}, {end:.2f} at {args.steps}")
     record = json.loads(args.output.read_text()) if args.output.exists() else {"runs": {}}
     record["runs"] |= runs
     record |= {
