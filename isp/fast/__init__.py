@@ -7,9 +7,7 @@ which files and options there is no such way; those go through isp.pipeline.
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -19,6 +17,8 @@ from isp.options import RenderOptions
 from isp.parameters import RenderParameters, resolve
 from isp.raw.image import RawImage
 from isp.raw.metadata import ORIENTATIONS, RawMetadata
+from isp.threads import in_threads
+from isp.threads import processors as processors
 
 BITS = (8, 16)
 ROWS = 128  # of a piece of work, a multiple of GRID
@@ -178,12 +178,15 @@ def _run(
     else:
         first = [(y, min(y + ROWS, crop[2]), crop[1] // GRID * GRID, crop[3]) for y in range(crop[0], crop[2], ROWS)]
 
-    with ThreadPoolExecutor(threads or processors()) as pool:
-        _demand(pool.map(lambda box: work(colour, picture, box), first))
-        if reconstruct and near.any():
-            _demand([kernel().isp_surroundings(ctypes.c_void_p(seen.ctypes.data), rows, cols)])
-            colour.around = seen.ctypes.data
-            _demand(pool.map(lambda box: work(colour, picture, box), _again(near, width)))
+    def render(box: tuple[int, int, int, int]) -> None:
+        _demand(work(colour, picture, box))
+
+    threads = threads or processors()
+    in_threads(render, first, threads)
+    if reconstruct and near.any():
+        _demand(kernel().isp_surroundings(ctypes.c_void_p(seen.ctypes.data), rows, cols))
+        colour.around = seen.ctypes.data
+        in_threads(render, _again(near, width), threads)
     return pixels
 
 
@@ -199,12 +202,6 @@ def _again(near: np.ndarray, width: int) -> list[tuple[int, int, int, int]]:
     return boxes
 
 
-def _demand(results: object) -> None:
-    for failed in results:  # type: ignore[attr-defined]
-        if failed:
-            raise MemoryError
-
-
-def processors() -> int:
-    """How many of them this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _demand(failed: int) -> None:
+    if failed:
+        raise MemoryError

@@ -8,12 +8,13 @@ times the time. Bands end on whole bytes (a full flush), so that together they a
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Iterator
 
 import numpy as np
+
+from isp.threads import processors
 
 BAND = 1 << 19  # bytes of pixels in a band; ends of bands add a hundredth of a per cent
 PRIME = 65521  # of the checksum Adler-32
@@ -29,7 +30,7 @@ def png_parts(pixels: np.ndarray, described: bytes) -> Iterator[bytes]:
     rows = max(BAND // (width * channels * pixels.itemsize), 1)
     starts = range(0, height, rows)
     low, high = 1, 0  # Adler-32 of what has been written
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         packed = pool.map(lambda top: _pack(pixels, top, min(top + rows, height)), starts)
         for top, (data, checksum, size) in zip(starts, packed, strict=True):
             high = (high + (checksum >> 16) + size * (low - 1)) % PRIME

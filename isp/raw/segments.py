@@ -8,15 +8,14 @@ predictors, TIFF Technical Note 3.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from isp.raw.errors import RawFileError, UnsupportedRawError
 from isp.raw.tiff import Ifd
+from isp.threads import in_threads, processors
 
 UNCOMPRESSED, JPEG, DEFLATE, LOSSY_JPEG, JPEG_XL = 1, 7, 8, 34892, 52546
 CODECS = {
@@ -33,7 +32,6 @@ MOST_SEGMENTS = 1 << 16  # strips or tiles
 # photograph reaches.
 FREE_BYTES = 1 << 26
 MOST_EXPANSION = {JPEG: 16, DEFLATE: 100, LOSSY_JPEG: 200, JPEG_XL: 1000}
-THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -112,17 +110,7 @@ def read_pixels(ifd: Ifd, height: int, width: int, samples: int) -> np.ndarray:
             raise RawFileError(f"{what} is damaged: {CODECS[layout.compression]} decoder: {reason}") from error
 
     count = len(layout.offsets)
-    if count == 1 or layout.compression == UNCOMPRESSED:
-        for index in range(count):
-            place(index)
-    else:
-        with ThreadPoolExecutor(min(THREADS, count)) as pool:
-            try:
-                for _ in pool.map(place, range(count)):
-                    pass
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    in_threads(place, range(count), 1 if layout.compression == UNCOMPRESSED else min(processors(), count))
     if layout.floating and not np.isfinite(pixels).all():
         raise RawFileError(f"{ifd.name} holds {int((~np.isfinite(pixels)).sum())} pixels that are not finite numbers")
     for axis, code in ((0, 50975), (1, 52547)):
@@ -281,8 +269,9 @@ def _jpeg(data: bytes, layout: Layout, ifd: Ifd, rows: int, cols: int) -> np.nda
     shape = _segment_shape(layout, rows, cols, height * width * components)
     if not lossless and (height, width, components) != shape:
         raise RawFileError(f"JPEG of {height} x {width} x {components}; expected {shape[0]} x {shape[1]} x {shape[2]}")
-    # libjpeg goes on with grey where its data end; an end marker cannot stand inside the data
-    if b"\xff\xd9" not in data:
+    # libjpeg goes on with grey where its data end; an end marker cannot stand inside the data, and is soon found from
+    # behind
+    if data.rfind(b"\xff\xd9") < 0:
         raise RawFileError("JPEG data end before the end marker")
     # Lossless samples are no colours to be converted; in lossy ones libjpeg undoes the YCbCr that the markers state.
     colour = {1: "GRAY", 3: "RGB", 4: "CMYK"}.get(components) if lossless else None
@@ -307,7 +296,7 @@ def _jpeg_frame(data: bytes) -> tuple[int, int, int, int]:
 def _jpeg_xl(data: bytes, layout: Layout, ifd: Ifd, rows: int, cols: int) -> np.ndarray:
     import imagecodecs
 
-    threads = THREADS if len(layout.offsets) == 1 else 1
+    threads = processors() if len(layout.offsets) == 1 else 1
     shapes = dict.fromkeys([(layout.rows, layout.cols), (rows, layout.cols), (rows, cols)])
     for last, shape in enumerate(shapes, 1 - len(shapes)):
         # given a place for the result, the decoder compares the sizes before it decodes
