@@ -1,4 +1,4 @@
-"""Rendering many raw files, one by one or in several processes; a file that fails does not stop the others."""
+"""Rendering many raw files, one after the other or in several processes; a file that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -41,6 +41,12 @@ class Outcome:
 def render_file(job: Job) -> None:
     """Read, render, save: the picture of one raw file, its record, its stages and its report where the job asks for
     them."""
+    for _ in _steps(job):
+        pass
+
+
+def _steps(job: Job) -> Iterator[None]:
+    """render_file in three steps, with a pause after reading and one after rendering."""
     started = time.perf_counter()
     _refuse_existing(job)
     options, origins = resolve_options(job)
@@ -48,7 +54,9 @@ def render_file(job: Job) -> None:
     from isp.parameters import settled
 
     raw = isp.raw.read(job.source)
-    options = settled(raw.meta, options)
+    started += yield from _pause()
+    meta = raw.meta
+    options = settled(meta, options)
     report = None
     if job.report is not None:
         from isp.report import StageReport
@@ -61,11 +69,13 @@ def render_file(job: Job) -> None:
         picture, parameters = fast.develop(raw, options, depth(job.target, job.bits)[0], job.threads)
     else:
         picture, parameters = _develop(job, raw, options, report)
+    del raw  # its memory, before the next frame takes as much
+    started += yield from _pause()
     job.target.parent.mkdir(parents=True, exist_ok=True)
     save(
         job.target,
         picture,
-        meta=raw.meta,
+        meta=meta,
         space=options.space,
         linear=options.linear,
         bits=job.bits,
@@ -91,6 +101,13 @@ def render_file(job: Job) -> None:
             seconds=time.perf_counter() - started,
             overwrite=job.overwrite,
         )
+
+
+def _pause() -> Generator[None, None, float]:
+    """Let other files have their turn; returns how many seconds they took."""
+    before = time.perf_counter()
+    yield
+    return time.perf_counter() - before
 
 
 def _fast(job: Job, raw: RawImage, options: RenderOptions) -> tuple[ModuleType | None, str | None]:
@@ -158,19 +175,56 @@ class _Dump:
         save(path, x, linear=True, space="camera", overwrite=self.overwrite)
 
 
-def try_render(job: Job) -> Outcome:
-    """render_file, whose warnings and failure are put into the outcome."""
-    error, trace = None, ""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+class _Attempt:
+    """A job on its way, step by step, each in whatever thread; a failure and the warnings are kept for its outcome."""
+
+    def __init__(self, job: Job, noted: dict[int, list[str]]) -> None:
+        self.job, self.steps, self.noted = job, _steps(job), noted
+        self.error: str | None = None
+        self.traceback = ""
+        self.notes: list[str] = []
+
+    def step(self) -> None:
+        """The next step; none after a failure."""
+        self.noted[threading.get_ident()] = self.notes
+        warnings.simplefilter("always")  # again: a `catch_warnings` that overlaps with one elsewhere leaves its filters
         try:
-            render_file(job)
+            next(self.steps, None)
         except Exception as failure:  # whatever it is, the other files go on
             import traceback
 
-            error, trace = _explain(failure, job), traceback.format_exc()
-    notes = dict.fromkeys(_line(str(w.message), job) for w in caught if issubclass(w.category, UserWarning))
-    return Outcome(job, error, tuple(notes), trace)
+            self.error, self.traceback = _explain(failure, self.job), traceback.format_exc()
+
+    def finish(self) -> Outcome:
+        """The last step, and what became of the job."""
+        self.step()
+        notes = dict.fromkeys(_line(note, self.job) for note in self.notes)
+        return Outcome(self.job, self.error, tuple(notes), self.traceback)
+
+
+@contextmanager
+def _noted() -> Iterator[dict[int, list[str]]]:
+    """Where warnings go, by the thread that they come from; those of a thread that is not in it, with those of this
+    one, which has started it to render."""
+    here = threading.get_ident()
+    noted: dict[int, list[str]] = {here: []}
+
+    def note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if issubclass(category, UserWarning):
+            noted.get(threading.get_ident(), noted[here]).append(str(message))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = note
+        yield noted
+
+
+def try_render(job: Job) -> Outcome:
+    """render_file, whose warnings and failure are put into the outcome."""
+    with _noted() as noted:
+        attempt = _Attempt(job, noted)
+        attempt.step()
+        attempt.step()
+        return attempt.finish()
 
 
 def _explain(failure: Exception, job: Job) -> str:
@@ -191,7 +245,38 @@ def _line(text: str, job: Job) -> str:
 def run(jobs: Sequence[Job], workers: int = 1) -> Iterator[Outcome]:
     """The outcomes as they come, in this process or in several. Ctrl-C and SIGTERM leave no half-written files."""
     with _signal_handler(signal.SIGTERM, _exit_on_signal):
-        yield from map(try_render, jobs) if workers == 1 else _run_in_processes(jobs, workers)
+        if workers > 1:
+            yield from _run_in_processes(jobs, workers)
+        elif len(jobs) > 1:
+            yield from _run_in_turn(jobs)
+        else:
+            yield from map(try_render, jobs)
+
+
+def _run_in_turn(jobs: Sequence[Job]) -> Iterator[Outcome]:
+    """While a frame is rendered, one thread reads the next and one writes the picture before it: at most three are in
+    memory. Whatever ends this waits for both, so that nothing is left half written."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+    with _noted() as noted:
+        attempts = [_Attempt(job, noted) for job in jobs]
+        try:
+            ahead, behind = reader.submit(attempts[0].step), None
+            for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):
+                ahead.result()
+                if following is not None:
+                    ahead = reader.submit(following.step)
+                attempt.step()
+                if behind is not None:
+                    yield behind.result()
+                behind = writer.submit(attempt.finish)
+            if behind is not None:
+                yield behind.result()
+        finally:
+            with _signal_handler(signal.SIGINT, signal.SIG_IGN):
+                reader.shutdown()
+                writer.shutdown()
 
 
 def _run_in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
