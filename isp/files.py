@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
 
 
 @contextmanager
@@ -21,16 +20,12 @@ def whole_file(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     _refuse_existing(path, overwrite)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    handle, name = mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}.{os.urandom(4).hex()}{path.suffix}")
+    open(temporary, "xb").close()
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())  # some file systems report a full disk only here
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
         _refuse_existing(path, overwrite)  # somebody may have written it meanwhile
         temporary.replace(path)
     except BaseException:
