@@ -318,10 +318,10 @@ def demosaicing(plan: Plan) -> list[dict[str, Any]]:
 
 def runtimes(plan: Plan) -> dict[str, list[dict[str, Any]]]:
     """benchmarks.runtimes, of models that ship: rows of frames, and rows of networks alone."""
-    from benchmarks.runtimes import measure
-    from isp.locate import model_folders
+    from benchmarks.runtimes import find_files, measure
+    from isp.locate import WEIGHTS, model_folders
 
-    exported = [name for name, folder in model_folders().items() if (folder / "model.onnx").is_file()]
+    exported = [name for name, folder in model_folders().items() if find_files(folder / WEIGHTS)]
     found: dict[str, list[dict[str, Any]]] = {"rows": [], "networks": []}
     for name in plan.runtimes or exported:
         for kind, rows in measure(name, plan.runtimes_megapixels, plan.rounds, os.cpu_count() or 1).items():

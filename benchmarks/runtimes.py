@@ -33,10 +33,10 @@ import numpy as np
 from benchmarks.measure import RESULTS, command, interleaved, machine, summary, timed, versions
 from isp.fast import network as fast
 from isp.fast.engine import PACKAGES, native_bfloat16, open_network
-from isp.fast.exports import Export, find_export, read_export
+from isp.fast.exports import Export, find_export
 from isp.fast.models import choose
 from isp.files import whole_file
-from isp.locate import find_model, model_folders
+from isp.locate import WEIGHTS, find_model, model_folders
 from isp.options import RenderOptions
 from isp.parameters import resolve
 from isp.raw import CFA, RawImage, RawMetadata
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = RenderOptions(model=name, precision=precision)
         fast.develop(noise_frame(float(megapixels)), options, 8, int(threads))
         return 0
-    names = arguments.models or [n for n, folder in model_folders().items() if (folder / "model.onnx").is_file()]
+    names = arguments.models or [name for name, folder in model_folders().items() if find_files(folder / WEIGHTS)]
     results: dict[str, Any] = {"rows": [], "networks": []}
     for name in names:
         try:
@@ -97,15 +97,15 @@ def measure(name: str, megapixels: float, rounds: int, threads: int) -> dict[str
 
     torch.set_num_threads(threads)
     weights = find_model(name)
-    choice = choose(weights, precision="float32")
-    if choice.path is None:
+    files = find_files(weights)
+    if not files:
         raise ValueError(f"{name} has no exported network; python -m tools.export {name} --network makes it")
-    export = read_export(choice.path, choice.sha256)
+    export = choose(weights, precision=next(iter(files))).export()
     planes = sum(fast.PLANES[given] for given in export.config["inputs"])
     _, _, gmacs = counted(export.config["network"], export.config["arguments"])
     x = np.random.default_rng(0).random((1, planes, SIDE, SIDE), np.float32)
     mp = 4 * SIDE * SIDE / 1e6
-    runs = alone(load_model(name).network, find_files(weights), x, threads)
+    runs = alone(load_model(name).network, files, x, threads)
     seconds = interleaved({n: timed(c) for n, c in (runs | peaks(threads)).items()}, rounds, warm_up=True, label=name)
     medians = {case: summary(figures["seconds"])["median"] for case, figures in seconds.items()}
     work = 2e-9 * 9 * PLANES**2 * SIDE**2 * CHAIN

@@ -40,11 +40,13 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
     weights = find_model(source)
     stat = weights.stat()
     sha256 = _digest(weights, (stat.st_mtime_ns, stat.st_size))
+    quantised = beside(weights, "int8")
     reason = f"options.runtime: {runtime}"
     if runtime == "auto":
         runtime = installed() or "torch"
         reason = "auto: neither openvino nor onnxruntime is installed" if runtime == "torch" else "auto: installed"
-        if runtime != "torch" and precision != "int8" and find_export(weights, "float32") is None and not can_export():
+        integers = precision == "int8" or (precision == "auto" and runtime == "openvino" and quantised.is_file())
+        if runtime != "torch" and not integers and find_export(weights, "float32") is None and not can_export():
             runtime, reason = "torch", "auto: no export of the model, and onnx or onnxscript is not installed"
     elif runtime != "torch" and find_spec(PACKAGES[runtime]) is None:
         package = PACKAGES[runtime]
@@ -55,7 +57,6 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
                 f"precision {precision} needs the package openvino or onnxruntime; pip install 'isp[fast]'"
             )
         return Choice(weights, sha256, runtime, "float32", None, reason)
-    quantised = beside(weights, "int8")
     if precision == "auto":
         precision = "float32"
         if runtime == "openvino":
