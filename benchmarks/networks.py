@@ -10,7 +10,8 @@ the process at its peak, weights, frame and imports included. The share of the p
 without what tiles overlap, in the speed of a 3x3 convolution, measured in the same run, before and after each network.
 
 Seams: networks that see all of a tile, on half a megapixel of dead leaves, in tiles of 512 pixels against the whole.
-After it, python -m tools.models --table brings the figures into docs/networks.md.
+Networks that are not named keep the results that they have. After it, python -m tools.models --table brings the figures
+into docs/networks.md.
 """
 
 from __future__ import annotations
@@ -210,9 +211,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := [name for name in arguments.networks if name not in NETWORKS]:
         parser.error(f"no network {unknown[0]!r}; known: {', '.join(NETWORKS)}")
     names = arguments.networks or list(NETWORKS)
-    speeds, seams = {}, {}
+    said = shlex.join(["python", "-m", "benchmarks.networks", *(sys.argv[1:] if argv is None else argv)])
+    kept = arguments.networks and arguments.output.is_file()
+    had = json.loads(arguments.output.read_text()) if kept else {"networks": {}, "seams": {}}
+    speeds, seams = had["networks"], had["seams"]
     for name in tqdm(names, unit="network"):
-        speeds[name] = found = child("speed", name, arguments.megapixels, arguments.budget)
+        found = child("speed", name, arguments.megapixels, arguments.budget)
+        speeds[name] = {**found, "date": date.today().isoformat(), "command": said}
         over = "" if found["peak_mb"] < LIMIT_MB else f", above {LIMIT_MB:.0f}"
         tqdm.write(
             f"{name}: {found['seconds_per_mp']:.2f} s/MP, {found['of_peak']:.0%}, {found['peak_mb']:.0f} MB{over}"
@@ -221,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             seams[name] = child("seam", name, *arguments.seam_size, arguments.seam_tile)
     report = {
         "date": date.today().isoformat(),
-        "command": shlex.join(["python", "-m", "benchmarks.networks", *(sys.argv[1:] if argv is None else argv)]),
+        "command": said,
         "machine": {"processor": cpu_name(), "cores": os.cpu_count(), "threads": THREADS},
         "versions": {"torch": torch.__version__},
         "seam_picture": {"size": list(arguments.seam_size), "tile": arguments.seam_tile},
