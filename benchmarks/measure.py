@@ -102,11 +102,13 @@ def command(
 ) -> dict[str, float]:
     """Seconds from a command's start to its end, seconds of processors, and the peak of its memory in MB.
 
-    log: a file that takes what it says. Raises RuntimeError, with the last line of that, where it fails.
+    log: a file that takes what it says. Python keeps its compiled files, as where a package is installed. Raises
+    RuntimeError, with the last line of what was said, where it fails.
     """
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     launched = subprocess.run(
         [sys.executable, "-I", "-S", "-c", LAUNCHER, str(log), *map(str, arguments)],
-        capture_output=True, text=True, check=True, env={**os.environ, **(environment or {})},
+        capture_output=True, text=True, check=True, env={**own, **(environment or {})},
     )  # fmt: skip
     report = json.loads(launched.stdout)
     if report["code"]:

@@ -106,7 +106,8 @@ def test_the_record_names_model_and_noise(tmp_path: Path, trained: Path) -> None
         ({"noise_profile": None}, "estimated from the frame", None),
     ):
         source = dng(tmp_path / "a.dng", size=(300, 320), **tags)
-        assert main([str(source), "--model", str(trained), "--strength", "0.5", "--record", "-Y"]) == 0
+        options = ["--model", str(trained), "--strength", "0.5", "--runtime", "torch", "--record", "-Y"]
+        assert main([str(source), *options]) == 0
         record = json.loads((tmp_path / "a.png.json").read_text())
         assert record["options"]["model"] == {"value": str(trained), "origin": "user"}
         said = record["parameters"]
