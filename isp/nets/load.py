@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from isp._version import __version__
 from isp.files import whole_file
@@ -142,7 +142,7 @@ def save_model(
             with whole_file(folder / name, overwrite) as part:
                 part.write_text(text, encoding="utf-8")
     with whole_file(folder / WEIGHTS, overwrite) as part:
-        save_file(state, part, header)
+        part.write_bytes(save(state, header))  # save_file makes files that only their owner may read
     return folder / WEIGHTS
 
 
