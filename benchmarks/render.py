@@ -1,9 +1,9 @@
-"""Classical rendering beside LibRaw's: seconds and peak memory of one 12-megapixel DNG, imports aside.
+"""Rendering beside LibRaw's: seconds and peak memory of one 12-megapixel DNG, imports aside.
 
     python -m benchmarks.render                         # 12 MP, five rounds, writes benchmarks/results/render.json
     python -m benchmarks.render --megapixels 24 --rounds 3
 
-`isp` is isp.pipeline (PyTorch), `isp.fast` the compiled kernel. Every case runs in a process of its own, one after the
+`isp` is isp.pipeline (PyTorch), `isp.fast` the compiled kernel; models run at the precision that they choose. Every case runs in a process of its own, one after the
 other, round by round, so that all share the machine's moods. Each process imports, warms up on a small file, then is
 timed once from file name to finished array. Decode alone is the floor: nobody renders what he has not read.
 """
@@ -32,11 +32,15 @@ from benchmarks.measure import RESULTS, cpu_name
 CASES = {
     "decode, isp": "decode",
     "decode, LibRaw": "libraw-decode",
+    "LibRaw, rawpy's defaults": "libraw-default",
     "LibRaw LINEAR": "libraw:LINEAR",
     "LibRaw AHD": "libraw:AHD",
     "isp.fast malvar2004, neutral": "fast:malvar2004:neutral",
     "isp.fast default, neutral": "fast:auto:neutral",
     "isp.fast default, standard": "fast:auto:standard",
+    "isp.fast, model pyramid": "learned:pyramid",
+    "isp.fast, model tiny": "learned:tiny",
+    "isp.fast, model pyramid-large": "learned:pyramid-large",
     "isp malvar2004, neutral": "isp:malvar2004:neutral",
     "isp default, neutral": "isp:auto:neutral",
     "isp default, standard": "isp:auto:standard",
@@ -82,6 +86,8 @@ def measure(case: str, path: str, warm_up: str) -> dict[str, float]:
             with rawpy.imread(name) as raw:
                 if kind == "libraw-decode":
                     return raw.raw_image.copy()
+                if kind == "libraw-default":
+                    return raw.postprocess()
                 algorithm = rawpy.DemosaicAlgorithm[rest[0]]
                 return raw.postprocess(demosaic_algorithm=algorithm, use_camera_wb=True, no_auto_bright=True)
     else:
@@ -99,6 +105,11 @@ def measure(case: str, path: str, warm_up: str) -> dict[str, float]:
             from isp.options import RenderOptions
 
             options = RenderOptions(demosaic=rest[0], look=rest[1])
+        elif kind == "learned":
+            from isp.fast.network import develop
+            from isp.options import RenderOptions
+
+            options = RenderOptions(model=rest[0])
 
         def call(name: str) -> object:
             raw = read(name)
@@ -106,6 +117,8 @@ def measure(case: str, path: str, warm_up: str) -> dict[str, float]:
                 return raw
             if kind == "fast":
                 return render_pixels(raw, options)
+            if kind == "learned":
+                return develop(raw, options)[0]
             picture = render(raw, options)[0]
             return picture.clamp_(0, 1).mul_(255).add_(0.5).byte().permute(1, 2, 0).contiguous().numpy()
 

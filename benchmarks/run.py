@@ -449,7 +449,13 @@ def table(results: Mapping[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} | {peak:.0f} |")
     facts = _facts(results)
     where = f"{results['machine']['processor']}, {results['machine']['cores']} cores"
-    made = f"Medians of {results['rounds']} rounds, {results['date']}, {where}: `{results['command']}`."
+    runs: dict[tuple[str, int, str], list[str]] = {}
+    for section, run in results["made"].items():
+        runs.setdefault((run["command"], run["rounds"], run["date"]), []).append(section)
+    said = "; ".join(
+        f"{', '.join(sections)} of {rounds} rounds, {day}, `{text}`" for (text, rounds, day), sections in runs.items()
+    )
+    made = f"Medians, {where}: {said}."
     return "\n".join([*lines, "", *(f"- {fact}" for fact in facts), *([""] if facts else []), made])
 
 
@@ -541,9 +547,11 @@ def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
             plan = plan or (QUICK if arguments.quick else Plan())
             had = json.loads(output.read_text(encoding="utf-8")) if arguments.only and output.exists() else {}
             said = shlex.join(["python", "-m", "benchmarks.run", *(sys.argv[1:] if argv is None else argv)])
+            run = {"command": said, "date": date.today().isoformat(), "rounds": plan.rounds}
             results = {
-                **had, "command": said, "date": date.today().isoformat(), "machine": machine(),
-                "versions": versions(PACKAGES), "rounds": plan.rounds, **measure(plan, sections, arguments.photos),
+                **had, "machine": machine(), "versions": versions(PACKAGES),
+                "made": {**had.get("made", {}), **dict.fromkeys(sections, run)},
+                **measure(plan, sections, arguments.photos),
             }  # fmt: skip
             output.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(output, overwrite=True) as part:

@@ -29,7 +29,8 @@ def test_all_sections_in_one_run(tmp_path, capsys, monkeypatch):
     finally:
         torch.set_num_threads(threads)
     results = json.loads(output.read_text())
-    assert set(SECTIONS) | {"command", "date", "machine", "versions", "rounds"} == set(results)
+    assert set(SECTIONS) | {"made", "machine", "versions"} == set(results)
+    assert {made["rounds"] for made in results["made"].values()} == {1}
     assert [row["case"] for row in results["commands"]] == list(TINY.cases)
     assert all(0 < row["peak_mb"]["median"] < 4000 for row in results["commands"])
     assert all(
@@ -54,10 +55,11 @@ def small_pictures(folder: Path, count: int, side: int) -> Path:
 
 def test_a_section_alone_keeps_the_others(tmp_path):
     output = tmp_path / "run.json"
-    output.write_text(json.dumps({"decode": "as it was", "rounds": 9}))
+    output.write_text(json.dumps({"decode": "as it was", "made": {"decode": {"rounds": 9}}}))
     assert run.main(["--only", "stages", "-o", str(output)], TINY) == 0
     results = json.loads(output.read_text())
     assert results["decode"] == "as it was"
+    assert [results["made"][name]["rounds"] for name in ("decode", "stages")] == [9, 1]
     assert {"normalise", "demosaic", "encode"} <= {row["case"] for row in results["stages"]}
 
 
@@ -89,10 +91,12 @@ def stub():
         return {"median": value, "low": 0.9 * value, "high": 1.1 * value}
 
     return {
-        "command": "python -m benchmarks.run",
-        "date": "2026-01-02",
+        "made": {
+            "limits": {"command": "python -m benchmarks.run", "date": "2026-01-02", "rounds": 5},
+            "commands": {"command": "python -m benchmarks.run", "date": "2026-01-02", "rounds": 5},
+            "crops": {"command": "python -m benchmarks.run --quick", "date": "2026-01-03", "rounds": 2},
+        },
         "machine": {"processor": "some", "cores": 2},
-        "rounds": 5,
         "commands": [
             row("isp, msg", "uncompressed", 0.5, 100), row(run.BASE, "uncompressed", 2.0, 200),
             row("isp, msg", "lossless JPEG", 0.8, 110), row(run.BASE, "lossless JPEG", 2.0, 200),
@@ -107,7 +111,8 @@ def test_the_table_by_hand(tmp_path):
 | isp, msg | 0.50 | 0.25 | 0.80 | 0.40 | 121 |
 | rawpy AHD | 2.00 | 1.00 | 2.00 | 1.00 | 220 |
 
-Medians of 5 rounds, 2026-01-02, some, 2 cores: `python -m benchmarks.run`."""
+Medians, some, 2 cores: limits, commands of 5 rounds, 2026-01-02, `python -m benchmarks.run`; crops of 2 rounds, \
+2026-01-03, `python -m benchmarks.run --quick`."""
     assert run.table(stub()) == expected
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{run.BEGIN}\nold\n{run.END}\nafter\n")
