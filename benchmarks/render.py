@@ -3,7 +3,7 @@
     python -m benchmarks.render                         # 12 MP, five rounds, writes benchmarks/results/render.json
     python -m benchmarks.render --megapixels 24 --rounds 3
 
-`isp` is isp.pipeline (PyTorch), `isp.fast` the compiled kernel; models run at the precision that they choose. Every case
+`isp` is isp.pipeline (PyTorch), `isp.fast` the compiled kernel; models run at the precision they choose. Every case
 runs in a process of its own, one after the other, round by round, so that all share the machine's moods. Each process
 imports, warms up on a small file, then is timed once from file name to finished array. Decode alone is the floor:
 nobody renders what he has not read.
