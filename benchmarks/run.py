@@ -107,7 +107,7 @@ class Plan(NamedTuple):
 
 QUICK = Plan(
     rounds=2, commands=(12.0,), kinds=("uncompressed",), cases=(*SCALED, BASE, *PROGRAMS), stages=6.0, demosaic=2.0,
-    runtimes=(DEFAULT_MODEL,), runtimes_megapixels=3.0, pictures=4, megapixels=(1, 3, 6), pairs=16, steps=4,
+    runtimes_megapixels=3.0, pictures=4, megapixels=(1, 3, 6), pairs=16, steps=4,
     crops=100, models=("flat",),
 )  # fmt: skip
 
@@ -529,6 +529,7 @@ def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="smaller, fewer rounds")
+    add("--rounds", type=int, metavar="N", help="of everything; default: 5, or 2")
     add("--only", metavar="NAMES", help=f"some of {','.join(names)}; what the file has of the others stays")
     add("--photos", type=Path, help="folder of pictures to make pairs of; default: dead leaves")
     add("-o", "--output", type=Path, help=f"default: {RESULT.relative_to(ROOT)}, or out/quick.json")
@@ -545,6 +546,7 @@ def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
             return 0
         if not arguments.plots:
             plan = plan or (QUICK if arguments.quick else Plan())
+            plan = plan._replace(rounds=arguments.rounds or plan.rounds)
             had = json.loads(output.read_text(encoding="utf-8")) if arguments.only and output.exists() else {}
             said = shlex.join(["python", "-m", "benchmarks.run", *(sys.argv[1:] if argv is None else argv)])
             run = {"command": said, "date": date.today().isoformat(), "rounds": plan.rounds}
