@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -290,8 +289,6 @@ class _CallableModule(ModuleType):
 
 
 if __name__ == "__main__":
-    code = main()
-    gc.freeze()  # the process ends, and need not look for cycles in all that was imported: some 7 ms
-    sys.exit(code)
+    sys.exit(main())
 else:
     sys.modules[__name__].__class__ = _CallableModule

@@ -26,7 +26,7 @@ def widen(net: nn.Module, trained: Mapping[str, Tensor]) -> None:
         new = state.get(name)
         if new is None or new.ndim != old.ndim or any(a < b for a, b in zip(new.shape, old.shape, strict=True)):
             found = "none" if new is None else str(tuple(new.shape))
-            raise ValueError(f"weight {name} has the shape {tuple(old.shape)}; the wider network has {found}")
+            raise ValueError(f"weight {name} has the shape {tuple(old.shape)}, which should fit into {found}")
         with torch.no_grad():
             if new.ndim > 1:
                 new[: len(old), old.shape[1] :] = 0

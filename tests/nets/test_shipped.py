@@ -22,6 +22,7 @@ from isp.stages.encode import decode, encode
 from isp.train.data import is_held_out
 from tools.evaluate import REFERENCE, Cell, Frame, develop_all, developer, model_as_developer, simulate
 from tools.evaluate_demosaic import pictures
+from tools.models import card
 
 ROOT = Path(__file__).parents[2]
 LEVELS = REFERENCE.split(",")
@@ -190,3 +191,8 @@ def test_a_real_frame_against_the_mean_of_sixty_four(name, shared):
     print(f"{name}: {gain:.1f} dB nearer to the mean than the frame itself")
     assert gain > (7 if name == "pyramid-gan" else 10), "stage 2 keeps grain"
     assert abs(float((restored - truth).mean())) < 3e-4
+
+
+def test_what_cards_say_at_their_top_can_be_read():
+    for name, folder in model_folders().items():
+        assert {"trained on", "quality", "speed"} <= set(card(folder)), name

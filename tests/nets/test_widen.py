@@ -47,8 +47,8 @@ def test_the_function_is_the_same_and_all_of_it_learns(case: str) -> None:
 
 def test_a_narrower_one_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"weight head\.weight has the shape \(16, 8, 3, 3\); the wider .* \(8, 8, 3, 3\)"
+        ValueError, match=r"weight head\.weight has the shape \(16, 8, 3, 3\), which should fit into \(8, 8, 3, 3\)"
     ):
         widen(Flat(8, 8, 2), Flat(8, 16, 2).state_dict())
-    with pytest.raises(ValueError, match=r"weight body\.2\.first\.weight has the shape .*; the wider network has none"):
+    with pytest.raises(ValueError, match=r"weight body\.2\.first\.weight has the shape .*, which should fit into none"):
         widen(Flat(8, 8, 2), Flat(8, 8, 3).state_dict())
