@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from isp.options import RenderOptions
     from isp.parameters import RenderParameters
 
-LIBRARIES = ("torch", "numpy", "scipy", "rawpy", "tifffile", "imagecodecs", "pillow", "openimageio", "safetensors")
+LIBRARIES = (
+    "torch", "numpy", "scipy", "rawpy", "tifffile", "imagecodecs", "pillow", "openimageio", "safetensors", "openvino",
+    "onnxruntime",
+)  # fmt: skip
 
 
 def write_record(

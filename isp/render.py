@@ -111,7 +111,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--strength", type=float, metavar="S", help="with --model: times the noise that it is told; default: 1")
     add("--runtime", choices=RUNTIMES, help="with --model: what runs it; default: auto, the fastest there is")
-    add("--precision", choices=PRECISIONS, help="with --model: default: auto, int8 where the model has it")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        help="with --model: default: auto, int8 where the model has it, else bfloat16 where the processor has it",
+    )
     white = group.add_mutually_exclusive_group()
     white.add_argument(
         "--wb",

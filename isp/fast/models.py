@@ -53,6 +53,8 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
         raise ValueError(f"{package} not installed; pip install {package}, or pip install 'isp[fast]'")
     if runtime == "torch":
         if precision not in ("auto", "float32"):
+            if installed() is not None:
+                raise ValueError(f"precision {precision} does not run in PyTorch; leave --runtime, or --precision")
             raise ValueError(
                 f"precision {precision} needs the package openvino or onnxruntime; pip install 'isp[fast]'"
             )
