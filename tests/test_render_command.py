@@ -355,7 +355,12 @@ def test_interrupt_ends_cleanly(tmp_path: Path, arguments: list[str], number: si
     command = [*COMMAND, str(tmp_path / "in"), "-o", str(tmp_path / "out"), *slow, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in a shell's background ignores it
     ) as process:
         deadline = time.monotonic() + 120
         while not list((tmp_path / "out").glob("[!.]*.png")):
