@@ -12,16 +12,24 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from isp.nets.flat import Flat
+from isp.nets.pyramid import Pyramid
+
 
 def widen(net: nn.Module, trained: Mapping[str, Tensor]) -> None:
     """Give a new network the function of a trained one, in place.
 
     net: a network with its initial weights. trained: the state of one of the same kind, no wider in any layer. Of each
     weight the corner that the trained one fills is taken from it, and what joins its outputs to new inputs is 0.
-    Residual blocks that the trained one lacks begin as nothing, by their last convolution of 0; networks whose blocks
-    are isp.nets.flat.Block, as flat and pyramid. Raises ValueError for a weight that the net lacks or has smaller.
+    Residual blocks that the trained one lacks begin as nothing, by their last convolution of 0. A net of the same
+    shapes takes the weights as they are. Raises ValueError for a weight that the net lacks or has smaller, and for
+    other networks than flat and pyramid where the shapes differ: norms, joined tensors and transposed convolutions
+    would change the function.
     """
     state = net.state_dict()
+    same = {name: x.shape for name, x in state.items()} == {name: x.shape for name, x in trained.items()}
+    if not same and not isinstance(getattr(net, "network", net), Flat | Pyramid):
+        raise ValueError("only flat and pyramid can begin as narrower ones")
     for name, old in trained.items():
         new = state.get(name)
         if new is None or new.ndim != old.ndim or any(a < b for a, b in zip(new.shape, old.shape, strict=True)):

@@ -129,7 +129,7 @@ class Engine:
             try:
                 widen(model, start.state_dict())
             except ValueError as error:
-                raise ValueError(f"start: {config.start} is wider than the recipe's model: {error}") from error
+                raise ValueError(f"start: {config.start} does not fit into the recipe's model: {error}") from error
         self.add("model", model, config.optimiser.betas)
         self.model = model
         self.ema = AveragedModel(model, multi_avg_fn=_averaging(config.ema))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from isp.nets.b2fnet import B2FNet
 from isp.nets.flat import Flat
 from isp.nets.pyramid import Pyramid
 from isp.nets.widen import widen
@@ -52,3 +53,10 @@ def test_a_narrower_one_is_refused() -> None:
         widen(Flat(8, 8, 2), Flat(8, 16, 2).state_dict())
     with pytest.raises(ValueError, match=r"weight body\.2\.first\.weight has the shape .*, which should fit into none"):
         widen(Flat(8, 8, 2), Flat(8, 8, 3).state_dict())
+
+
+def test_networks_whose_function_would_change_are_refused() -> None:
+    same = B2FNet(8, (4, 8, 8))
+    widen(B2FNet(8, (4, 8, 8)), same.state_dict())
+    with pytest.raises(ValueError, match="only flat and pyramid can begin as narrower ones"):
+        widen(B2FNet(8, (8, 8, 8)), same.state_dict())

@@ -85,7 +85,7 @@ class TestGan:
         given = torch.rand(1, 4, 8, 8), torch.full((1, 4, 8, 8), 0.1)
         torch.testing.assert_close(model(*given), load_model(teacher)(*given), rtol=0, atol=1e-6)
         gan_values["model"]["arguments"]["width"] = 4
-        with pytest.raises(ValueError, match=r"start: .*teacher is wider than .*: weight network\.head"):
+        with pytest.raises(ValueError, match=r"start: .*teacher does not fit into .*: weight network\.head"):
             run(gan_values, tmp_path / "narrow")
         gan_values["model"]["inputs"] = ["packed"]
         with pytest.raises(ValueError, match=r"start: .*teacher is .*'packed', 'sigma'.*'packed',"):
