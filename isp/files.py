@@ -9,12 +9,13 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+def whole_file(path: str | Path, overwrite: bool = False, sync: bool = True) -> Iterator[Path]:
     """The path of an empty file beside `path`, which takes its place when the block ends without an exception.
 
     After an exception (a full disk, say) that file is removed and `path` is as it was. The suffix is kept, so that
-    writers that go by it work. Raises FileExistsError where `path` exists and overwrite is False, FileNotFoundError
-    where its folder does not exist.
+    writers that go by it work. sync: wait for the disk, so that even a loss of power leaves the old file or the new
+    one; without, it may leave an empty one, which does for what can be made again.
+    Raises FileExistsError where `path` exists and overwrite is False, FileNotFoundError where its folder does not exist.
     """
     path = Path(path)
     _refuse_existing(path, overwrite)
@@ -24,8 +25,9 @@ def whole_file(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     open(temporary, "xb").close()
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())  # some file systems report a full disk only here
+        if sync:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         _refuse_existing(path, overwrite)  # somebody may have written it meanwhile
         temporary.replace(path)
     except BaseException:

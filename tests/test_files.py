@@ -34,6 +34,17 @@ def test_failure_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_disk_is_waited_for_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("isp.files.os.fsync", synced.append)
+    with whole_file(tmp_path / "picture.png", sync=False) as temporary:
+        temporary.write_bytes(b"abc")
+    assert not synced
+    with whole_file(tmp_path / "checkpoint.pt") as temporary:
+        temporary.write_bytes(b"abc")
+    assert len(synced) == 1
+
+
 def test_existing_file_is_refused_unless_told(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")

@@ -54,7 +54,7 @@ def save(
     overwrite: bool = False,
 ) -> None:
     """Write a picture to the format of the path's suffix (see FORMATS), with the ICC profile of `space` and the EXIF
-    of `meta`; whole or not at all.
+    of `meta`; whole or not at all (but for a loss of power: the disk is not waited for).
 
     picture: a tensor 1 3 H W or 3 H W on any device, or an array H W 3; float, black 0, white 1, as
         `isp.render` returns it. Integer formats clip to [0, 1] and round to nearest; EXR and 32-bit TIFF keep every
@@ -86,7 +86,7 @@ def save(
 
     from isp.output import writers
 
-    with whole_file(path, overwrite) as temporary:
+    with whole_file(path, overwrite, sync=False) as temporary:
         match path.suffix.lower():
             case ".png":
                 writers.write_png(temporary, pixels, meta, space)
