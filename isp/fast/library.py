@@ -17,7 +17,7 @@ from pathlib import Path
 
 from isp.cache import cache_folder
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.c", "pairs.c"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.c", "pairs.c", "ljpeg.c"))
 # Without errno and traps loops with roots and comparisons turn into vectors; infinities and NaN keep their meaning.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 WIDEST = ("-mprefer-vector-width=512",)  # of x86: compilers otherwise stop at half of what AVX-512 offers

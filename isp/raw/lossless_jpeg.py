@@ -1,16 +1,77 @@
-"""Lossless JPEG (ITU-T T.81, process 14, predictor 1), as DNG stores mosaics: the encoder.
+"""Lossless JPEG (ITU-T T.81, process 14), as DNG stores mosaics: the encoder, and the way to the compiled decoder.
 
 Every raw developer reads predictor 1; some refuse the others (darktable does), which is why this encoder exists
-beside those of general libraries. Decoding is imagecodecs'.
+beside those of general libraries, and writes no other. The decoder, isp/fast/ljpeg.c, reads all of them; where there is
+no compiler, isp.raw.segments decodes by imagecodecs.
 """
 
 from __future__ import annotations
 
+import ctypes
 import heapq
+from ctypes import c_char_p, c_int64, c_void_p
+from functools import cache
 
 import numpy as np
 
 CATEGORIES = 17  # SSSS of T.81 table H.2: bits that a difference needs, 0 to 16
+
+
+class Image(ctypes.Structure):
+    """One JPEG to be decoded: `coded` of ljpeg.c."""
+
+    _fields_ = (
+        ("data", c_char_p),
+        ("tables", c_char_p),
+        *((name, c_int64) for name in ("bytes", "table_bytes", "down", "across", "rows", "cols")),
+        ("corner", c_void_p),
+        ("stride", c_int64),
+        ("wrong", c_char_p),
+    )
+
+    def __init__(self, data: bytes, tables: bytes | None, down: int, across: int, region: np.ndarray) -> None:
+        """The samples, in their order, make `down` lines of `across`; their beginnings go to region, rows cols channels.
+
+        tables: Huffman tables in a JPEG stream of their own, which are in force when `data` begins.
+        """
+        rows, cols, channels = region.shape
+        whole = region.dtype == np.uint16 and region.strides[1:] == (2 * channels, 2)
+        self.out = region if whole else np.empty(region.shape, np.uint16)
+        super().__init__(
+            data, tables, len(data), len(tables or b""), down, across, rows, cols * channels,
+            self.out.ctypes.data, self.out.strides[0] // 2,
+        )  # fmt: skip
+
+    def finish(self, region: np.ndarray) -> None:
+        """What is left to do after decode(). Raises ValueError where the image is damaged."""
+        if self.wrong:
+            raise ValueError(self.wrong.decode())
+        if self.out is not region:
+            region[:] = self.out
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    from isp.fast.library import library
+
+    loaded = library()
+    if not isinstance(loaded, ctypes.CDLL):
+        return None
+    loaded.isp_lossless_jpeg.argtypes = [c_void_p, c_void_p]
+    loaded.isp_lossless_jpeg.restype = None
+    return loaded
+
+
+def compiled() -> bool:
+    """Whether there is a decoder; the first call on a machine compiles it."""
+    return _library() is not None
+
+
+def decode(one: Image, two: Image | None = None) -> None:
+    """Decode an image or two: where two are alike, they take little longer than one."""
+    library = _library()
+    assert library is not None
+    library.isp_lossless_jpeg(ctypes.byref(one), ctypes.byref(two) if two else None)
 
 
 def encode_lossless_jpeg(samples: np.ndarray) -> bytes:

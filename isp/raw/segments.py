@@ -2,17 +2,19 @@
 
 The size of the image is compared with the bytes that are there before anything is allocated: uncompressed pixels must
 be in the file to the byte, compressed ones may not claim more than their codec can give. Codecs are imagecodecs'
-(libjpeg-turbo, libdeflate, libjxl); what surrounds them is TIFF 6.0, DNG 1.7.1 chapter 3 and, for floating-point
-predictors, TIFF Technical Note 3.
+(libjpeg-turbo, libdeflate, libjxl), but for lossless JPEG, which has a compiled decoder here; what surrounds them is
+TIFF 6.0, DNG 1.7.1 chapter 3 and, for floating-point predictors, TIFF Technical Note 3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
+from isp.raw import lossless_jpeg
 from isp.raw.errors import RawFileError, UnsupportedRawError
 from isp.raw.tiff import Ifd
 from isp.threads import in_threads, processors
@@ -89,28 +91,46 @@ def read_pixels(ifd: Ifd, height: int, width: int, samples: int) -> np.ndarray:
     pixels = np.empty((height, width, samples), layout.dtype)
     decode = _DECODERS[layout.compression]
 
-    def place(index: int) -> None:
+    count = len(layout.offsets)
+
+    def segment(index: int) -> tuple[str, np.ndarray]:
+        """What a segment is called, and its place: rows cols channels."""
         plane, top, left, rows, cols = layout.box(index)
         region = pixels[top : top + rows, left : left + cols]
         if layout.planar:
             region = region[..., plane : plane + 1]
-        what = f"{'tile' if layout.tiled else 'strip'} {index} of {ifd.name}"
+        return f"{'tile' if layout.tiled else 'strip'} {index} of {ifd.name}", region
+
+    def place(index: int) -> None:
+        what, region = segment(index)
         if decode is _uncompressed and not layout.tiled and region.flags.c_contiguous and layout.bits in (8, 16, 32):
             ifd.source.read_into(layout.offsets[index], region, what)
             if not np.dtype(ifd.order + "u2").isnative:
                 region.byteswap(inplace=True)
             return
         data = ifd.source.read(layout.offsets[index], layout.counts[index], what)
-        try:
+        rows, cols = region.shape[:2]
+        with _blamed(what, layout):
             region[:] = decode(data, layout, ifd, rows, cols)[:rows, :cols]
-        except RawFileError as error:
-            raise type(error)(f"{what}: {error}") from error
-        except Exception as error:  # every codec has exceptions of its own
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise RawFileError(f"{what} is damaged: {CODECS[layout.compression]} decoder: {reason}") from error
 
-    count = len(layout.offsets)
-    in_threads(place, range(count), 1 if layout.compression == UNCOMPRESSED else min(processors(), count))
+    def place_two(first: int) -> None:
+        """Lossless JPEG, of which the compiled decoder takes two segments together."""
+        segments = [segment(index) for index in range(first, min(first + 2, count))]
+        images = []
+        for index, (what, region) in enumerate(segments, first):
+            data = ifd.source.read(layout.offsets[index], layout.counts[index], what)
+            with _blamed(what, layout):
+                height, width, channels = _jpeg_shape(data, layout, *region.shape[:2])
+                images.append(lossless_jpeg.Image(data, _jpeg_tables(ifd), height, width * channels, region))
+        lossless_jpeg.decode(*images)
+        for (what, region), image in zip(segments, images, strict=True):
+            with _blamed(what, layout):
+                image.finish(region)
+
+    if layout.compression == JPEG and lossless_jpeg.compiled():
+        in_threads(place_two, range(0, count, 2), min(processors(), -(-count // 2)))
+    else:
+        in_threads(place, range(count), 1 if layout.compression == UNCOMPRESSED else min(processors(), count))
     if layout.floating and not np.isfinite(pixels).all():
         raise RawFileError(f"{ifd.name} holds {int((~np.isfinite(pixels)).sum())} pixels that are not finite numbers")
     for axis, code in ((0, 50975), (1, 52547)):
@@ -199,6 +219,18 @@ def _sample_type(ifd: Ifd, samples: int) -> tuple[int, bool]:
     return depth, kind == 3
 
 
+@contextmanager
+def _blamed(what: str, layout: Layout) -> Iterator[None]:
+    """Errors in one line that begins with the segment."""
+    try:
+        yield
+    except RawFileError as error:
+        raise type(error)(f"{what}: {error}") from error
+    except Exception as error:  # every codec has exceptions of its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RawFileError(f"{what} is damaged: {CODECS[layout.compression]} decoder: {reason}") from error
+
+
 def _uncompressed(data: bytes, layout: Layout, ifd: Ifd, rows: int, cols: int) -> np.ndarray:
     return _unpack(data, layout, ifd, layout.rows if layout.tiled else rows)
 
@@ -258,10 +290,21 @@ def _undo_differences(values: np.ndarray, step: int) -> None:
 
 
 def _jpeg(data: bytes, layout: Layout, ifd: Ifd, rows: int, cols: int) -> np.ndarray:
-    """Lossless JPEG may spread the samples over any width, height and components, so that its predictor finds
-    neighbours of the same colour (DNG 1.7.1, chapter 3): only their number must agree."""
     import imagecodecs
 
+    shape = _jpeg_shape(data, layout, rows, cols)
+    # Lossless samples are no colours to be converted; in lossy ones libjpeg undoes the YCbCr that the markers state.
+    colour = {1: "GRAY", 3: "RGB", 4: "CMYK"}.get(_jpeg_frame(data)[3]) if layout.compression == JPEG else None
+    pixels = imagecodecs.jpeg8_decode(data, tables=_jpeg_tables(ifd), colorspace=colour, outcolorspace=colour)
+    return pixels.astype(layout.dtype, copy=False).reshape(shape)
+
+
+def _jpeg_shape(data: bytes, layout: Layout, rows: int, cols: int) -> tuple[int, int, int]:
+    """The shape that a JPEG's samples have as a segment.
+
+    Lossless JPEG may spread the samples over any width, height and components, so that its predictor finds neighbours
+    of the same colour (DNG 1.7.1, chapter 3): only their number must agree.
+    """
     process, height, width, components = _jpeg_frame(data)
     lossless = layout.compression == JPEG
     if process not in ((3,) if lossless else (0, 1, 2)):
@@ -273,11 +316,11 @@ def _jpeg(data: bytes, layout: Layout, ifd: Ifd, rows: int, cols: int) -> np.nda
     # behind
     if data.rfind(b"\xff\xd9") < 0:
         raise RawFileError("JPEG data end before the end marker")
-    # Lossless samples are no colours to be converted; in lossy ones libjpeg undoes the YCbCr that the markers state.
-    colour = {1: "GRAY", 3: "RGB", 4: "CMYK"}.get(components) if lossless else None
-    tables = ifd.data(347, 65536) if 347 in ifd else None
-    pixels = imagecodecs.jpeg8_decode(data, tables=tables, colorspace=colour, outcolorspace=colour)
-    return pixels.astype(layout.dtype, copy=False).reshape(shape)
+    return shape
+
+
+def _jpeg_tables(ifd: Ifd) -> bytes | None:
+    return ifd.data(347, 65536) if 347 in ifd else None
 
 
 def _jpeg_frame(data: bytes) -> tuple[int, int, int, int]:
