@@ -497,8 +497,11 @@ def degrade(clean: Tensor, draws: Sequence[Draw], recipe: Recipe, generator: tor
             target, x = scale_channels(target, factors), scale_channels(x, factors)
             variance = variance * factors**2
         elif isinstance(step, RgbNoise):
+            if not any(d.steps[n] for d in draws for n in range(number + 1, recipe.steps.index(recipe.sensor))):
+                x = mosaic(x, PATTERN)  # no step mixes pixels any more: a third of the noise does
             added = _column([v["sigma"] ** 2 if v else 0.0 for v in drawn], clean)
-            x = torch.addcmul(x, like(x, generator), added.sqrt()[..., None, None])
+            noisy = compiled.add_noise(x, float(added.sqrt()), generator) if len(draws) == 1 else None
+            x = torch.addcmul(x, like(x, generator), added.sqrt()[..., None, None]) if noisy is None else noisy
             variance = variance + added
         elif isinstance(step, Downsample):
             factor = next(v for v in drawn if v)["factor"]  # one for the batch
@@ -506,14 +509,14 @@ def degrade(clean: Tensor, draws: Sequence[Draw], recipe: Recipe, generator: tor
             variance = variance / factor**2
         elif isinstance(step, Sensor):
             gain = _column([v["digital_gain"] for v in drawn if v], clean)
-            noiseless = mosaic(x, PATTERN)
-            x = _expose(step, noiseless, gain, draws, scale, black, generator)
+            noiseless = x
+            x = _expose(step, x, gain, draws, scale, black, generator)
             shot, read = (clean.new_tensor(np.array([getattr(d, name) for d in draws])) for name in ("shot", "read"))
             shot, read = effective_noise(shot, read - 1 / (12 * scale**2), gain, scale)
             read = read + variance[:, list(PLANES)]
         elif isinstance(step, AmplifyNoise):
             factor_b = _column([v["factor"] if v else 1.0 for v in drawn], clean)
-            x = amplify_noise(x, noiseless, factor_b)
+            x = amplify_noise(x, _mosaic(noiseless), factor_b)
             shot, read = shot * factor_b**2, read * factor_b**2
         elif isinstance(step, Defects):
             for i, values in enumerate(drawn):
@@ -543,6 +546,11 @@ def degrade(clean: Tensor, draws: Sequence[Draw], recipe: Recipe, generator: tor
     )
 
 
+def _mosaic(x: Tensor) -> Tensor:
+    """B 1 H W of RGB, or of what is a mosaic already."""
+    return x if x.shape[1] == 1 else mosaic(x, PATTERN)
+
+
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype).to(like.device)[:, None]
 
@@ -570,13 +578,18 @@ def _expose(
     black: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """What the sensor counts of a mosaic B 1 H W: its noise without what the steps of the counts add, and the counts.
-    gain, scale, black: B 1."""
+    """What the sensor counts of RGB or of a mosaic, B 3 H W or B 1 H W to B 1 H W: its noise without what the steps of
+    the counts add, and the counts. gain, scale, black: B 1."""
     shot = torch.tensor(np.array([d.shot for d in draws]), dtype=scale.dtype)
     read = torch.tensor(np.array([d.read for d in draws]), dtype=scale.dtype)
     if bool((shot == shot[:, :1]).all() and (read == read[:, :1]).all()):
         shot, read = shot[:, :1], read[:, :1]  # all planes alike: no maps over the sites are needed
     shot, read = shot.to(scale.device), (read.to(scale.device) - 1 / (12 * scale**2)).clamp(min=0)
+    if step.model == "gaussian" and len(draws) == 1:
+        counted = compiled.expose(x, generator, shot, read, float(gain), float(scale), float(black))
+        if counted is not None:
+            return counted
+    x = _mosaic(x)
     if step.model == "eld":
         laws = [d.eld for d in draws if d.eld is not None]
 
@@ -595,10 +608,6 @@ def _expose(
 
     else:
         z = like(x, generator)
-        if len(draws) == 1:
-            counted = compiled.expose(x, z, shot, read, float(gain), float(scale), float(black))
-            if counted is not None:
-                return counted
 
         def add(light: Tensor) -> Tensor:
             return light + noise_std(light, shot, read) * z

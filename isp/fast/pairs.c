@@ -11,18 +11,24 @@
 #include <stdint.h>
 #include <string.h>
 
+#define BLOCK 256 /* normal numbers at once: their temporaries stay in the nearest cache */
+#define LANES 8
+typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
 static inline float as_float(int32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
 static inline int32_t as_int(float x) { int32_t bits; memcpy(&bits, &x, 4); return bits; }
 static inline float largest(float a, float b) { return a > b ? a : b; }
 static inline float smallest(float a, float b) { return a < b ? a : b; }
+/* The line that stands for line i of `size`, which go on as in a mirror. */
+static inline ptrdiff_t mirrored(ptrdiff_t i, ptrdiff_t size) { return i < 0 ? -i : i >= size ? 2 * size - 2 - i : i; }
 
-/* count pairs of standard normal numbers, the first of each in z[i], the second in z[count + i], from count raw numbers
- * of 64 random bits: Box and Muller, see isp/noise/normal.py for the constants. */
-void isp_normals(const uint64_t *restrict raw, ptrdiff_t count, float *restrict z)
+/* Standard normal numbers in pairs, from 31 bits, and from 30 and two signs: Box and Muller, see isp/noise/normal.py for
+ * the constants. */
+static void box_muller(const int32_t *restrict low, const int32_t *restrict high, ptrdiff_t count, float *restrict first,
+                       float *restrict second)
 {
     for (ptrdiff_t i = 0; i < count; i++) {
-        int32_t low = (int32_t)((uint32_t)raw[i] >> 1), high = (int32_t)(raw[i] >> 32);
-        float u = (float)low * 0x1p-31f + 0x1p-32f;
+        float u = (float)low[i] * 0x1p-31f + 0x1p-32f;
         int32_t bits = as_int(u), e = (bits - 0x3f3504f3) >> 23;
         float t = as_float(bits - (e << 23)) - 1.0f, p = -0.10253116488456726f;
         p = p * t + 0.16135278344154358f;
@@ -32,7 +38,7 @@ void isp_normals(const uint64_t *restrict raw, ptrdiff_t count, float *restrict 
         p = p * t + 0.3333466649055481f;
         float square = t * t, ln = p * (square * t) + (t - 0.5f * square) + (float)e * 0.6931471824645996f;
         float r = __builtin_sqrtf(largest(-2.0f * ln, 0.0f));
-        float f = (float)(high & 0x3fffffff) * 0x1p-30f, v = f * f;
+        float f = (float)(high[i] & 0x3fffffff) * 0x1p-30f, v = f * f;
         float s = 0.00015167852689046413f, c = -2.3824917661841027e-05f;
         s = s * v + -0.004674157593399286f;
         s = s * v + 0.07968992739915848f;
@@ -43,8 +49,51 @@ void isp_normals(const uint64_t *restrict raw, ptrdiff_t count, float *restrict 
         c = c * v + 0.2536693215370178f;
         c = c * v + -1.2337005138397217f;
         c = c * v + 1.0f;
-        z[i] = as_float(as_int(r * c) ^ (high & (int32_t)0x80000000));
-        z[count + i] = as_float(as_int(r * (f * s)) ^ (int32_t)((uint32_t)high << 1 & 0x80000000u));
+        first[i] = as_float(as_int(r * c) ^ (high[i] & (int32_t)0x80000000));
+        second[i] = as_float(as_int(r * (f * s)) ^ (int32_t)((uint32_t)high[i] << 1 & 0x80000000u));
+    }
+}
+
+/* The next count <= BLOCK pairs of normal numbers of SFC64 (C. Doty-Humphrey), as NumPy has it, with this state. */
+static void draw(uint64_t *restrict state, ptrdiff_t count, float *restrict first, float *restrict second)
+{
+    int32_t low[BLOCK], high[BLOCK];
+    uint64_t a = state[0], b = state[1], c = state[2], counter = state[3];
+    for (ptrdiff_t i = 0; i < count; i++) {
+        uint64_t raw = a + b + counter++;
+        a = b ^ b >> 11;
+        b = c + (c << 3);
+        c = (c << 24 | c >> 40) + raw;
+        low[i] = (int32_t)((uint32_t)raw >> 1), high[i] = (int32_t)(raw >> 32);
+    }
+    state[0] = a, state[1] = b, state[2] = c, state[3] = counter;
+    box_muller(low, high, count, first, second);
+}
+
+/* count pairs of standard normal numbers, the first of each in z[i], the second in z[count + i], from count raw numbers
+ * of 64 random bits. */
+void isp_normals(const uint64_t *restrict raw, ptrdiff_t count, float *restrict z)
+{
+    int32_t low[BLOCK], high[BLOCK];
+    for (ptrdiff_t at = 0; at < count; at += BLOCK) {
+        ptrdiff_t size = count - at < BLOCK ? count - at : BLOCK;
+        for (ptrdiff_t i = 0; i < size; i++)
+            low[i] = (int32_t)((uint32_t)raw[at + i] >> 1), high[i] = (int32_t)(raw[at + i] >> 32);
+        box_muller(low, high, size, z + at, z + count + at);
+    }
+}
+
+/* 2 count numbers with normal noise of this deviation, z in the order of isp_normals. */
+void isp_add_noise(const float *restrict x, ptrdiff_t count, uint64_t *restrict state, float deviation,
+                   float *restrict out)
+{
+    float z[2][BLOCK];
+    for (ptrdiff_t at = 0; at < count; at += BLOCK) {
+        ptrdiff_t size = count - at < BLOCK ? count - at : BLOCK;
+        draw(state, size, z[0], z[1]);
+        for (int half = 0; half < 2; half++)
+            for (ptrdiff_t i = 0; i < size; i++)
+                out[half * count + at + i] = x[half * count + at + i] + deviation * z[half][i];
     }
 }
 
@@ -58,48 +107,67 @@ void isp_unprocess(const uint8_t *picture, const ptrdiff_t *strides, ptrdiff_t h
     const float *m = numbers, *lift = numbers + 9, *back = numbers + 12;
     const float third = numbers[15], near = numbers[16], over = numbers[17];
     const ptrdiff_t plane = height * width;
-    for (ptrdiff_t y = 0; y < height; y++) {
-        float *restrict r = out + y * width, *restrict g = r + plane, *restrict b = g + plane;
-        for (int channel = 0; channel < 3; channel++) {
-            const uint8_t *from = picture + channel * strides[0] + y * strides[1];
-            float *to = r + channel * plane;
-            if (strides[2] == 1)
-                for (ptrdiff_t x = 0; x < width; x++) to[x] = table[from[x]];
-            else
-                for (ptrdiff_t x = 0; x < width; x++) to[x] = table[from[x * strides[2]]];
-        }
-        for (ptrdiff_t x = 0; x < width; x++) {
-            float u = r[x], v = g[x], w = b[x];
+    float light[3][BLOCK];
+    for (ptrdiff_t at = 0; at < plane;) {
+        const ptrdiff_t y = at / width, x = at % width, size = width - x < BLOCK ? width - x : BLOCK;
+        const uint8_t *from = picture + y * strides[1] + x * strides[2];
+        float *restrict r = out + at, *restrict g = r + plane, *restrict b = g + plane;
+        for (ptrdiff_t i = 0; i < size; i++)
+            for (int channel = 0; channel < 3; channel++)
+                light[channel][i] = table[from[channel * strides[0] + i * strides[2]]];
+        for (ptrdiff_t i = 0; i < size; i++) {
+            float u = light[0][i], v = light[1][i], w = light[2][i];
             float p = m[0] * u + m[1] * v + m[2] * w;
             float q = m[3] * u + m[4] * v + m[5] * w;
             float s = m[6] * u + m[7] * v + m[8] * w;
             float share = smallest(largest((p + q + s) * third - near, 0.0f) * over, 1.0f);
             share *= share;
-            r[x] = p * largest(1.0f + share * lift[0], 1.0f) * back[0];
-            g[x] = q * largest(1.0f + share * lift[1], 1.0f) * back[1];
-            b[x] = s * largest(1.0f + share * lift[2], 1.0f) * back[2];
+            r[i] = p * largest(1.0f + share * lift[0], 1.0f) * back[0];
+            g[i] = q * largest(1.0f + share * lift[1], 1.0f) * back[1];
+            b[i] = s * largest(1.0f + share * lift[2], 1.0f) * back[2];
         }
+        at += size;
     }
 }
 
-/* A sensor's whole counts of a mosaic, linear again: x / gain, noise of variance shot x + read, clipped and rounded, times
- * gain. shot, read: 4, of the sites of each 2x2 block in reading order. z: standard normal numbers. */
-void isp_expose(const float *restrict x, const float *restrict z, ptrdiff_t height, ptrdiff_t width,
+/* What a sensor's counts say of size sites of a row, the first of them an even one. even, odd: the light of even and of
+ * odd sites; shot, read: 2 each. */
+static inline void count_row(const float *restrict even, const float *restrict odd, const float *restrict z,
+                             ptrdiff_t size, const float *shot, const float *read, float gain, float scale, float black,
+                             float *restrict to)
+{
+    const float s0 = shot[0], s1 = shot[1], o0 = read[0], o1 = read[1];
+    float seen[BLOCK];
+    for (ptrdiff_t i = 0; i < size; i += 2) seen[i] = even[i], seen[i + 1] = odd[i + 1];
+    for (ptrdiff_t i = 0; i < size; i++) {
+        float light = seen[i] / gain;
+        float variance = (i & 1 ? s1 : s0) * largest(light, 0.0f) + (i & 1 ? o1 : o0);
+        float noisy = light + __builtin_sqrtf(variance) * z[i];
+        float counts = smallest(largest(noisy * scale, -black), scale);
+        to[i] = __builtin_rintf(counts) / scale * gain;
+    }
+}
+
+/* A sensor's whole counts, height width of even sizes, linear again: light / gain, noise of variance shot x + read,
+ * clipped and rounded, times gain. x: a mosaic, or, with 3 planes, RGB, of which it sees RGGB. shot, read: 4, of the
+ * sites of each 2x2 block in reading order. Normal numbers in the order of isp_normals: the lower half of the frame
+ * gets the second ones. */
+void isp_expose(const float *restrict x, ptrdiff_t planes, ptrdiff_t height, ptrdiff_t width, uint64_t *restrict state,
                 const float *restrict shot, const float *restrict read, float gain, float scale, float black,
                 float *restrict out)
 {
-    for (ptrdiff_t row = 0; row < height; row++) {
-        const float *s = shot + 2 * (row & 1), *o = read + 2 * (row & 1);
-        const float *from = x + row * width, *noise = z + row * width;
-        float *to = out + row * width;
-        for (ptrdiff_t i = 0; i < width; i++) {
-            float light = from[i] / gain;
-            float variance = s[i & 1] * largest(light, 0.0f) + o[i & 1];
-            float noisy = light + __builtin_sqrtf(variance) * noise[i];
-            float counts = smallest(largest(noisy * scale, -black), scale);
-            to[i] = __builtin_rintf(counts) / scale * gain;
+    const ptrdiff_t plane = planes == 3 ? height * width : 0;
+    float z[2][BLOCK];
+    for (ptrdiff_t row = 0; row < height / 2; row++)
+        for (ptrdiff_t at = 0; at < width; at += BLOCK) {
+            ptrdiff_t size = width - at < BLOCK ? width - at : BLOCK;
+            draw(state, size, z[0], z[1]);
+            for (int half = 0; half < 2; half++) {
+                ptrdiff_t y = row + half * height / 2, place = y * width + at, site = y & 1;
+                count_row(x + site * plane + place, x + (site + 1) * plane + place, z[half], size, shot + 2 * site,
+                          read + 2 * site, gain, scale, black, out + place);
+            }
         }
-    }
 }
 
 /* The packed planes, 4 height/2 width/2, of a mosaic in the whole counts that its file holds, linear again. */
@@ -116,33 +184,47 @@ void isp_pack(const float *restrict x, ptrdiff_t height, ptrdiff_t width, float 
     }
 }
 
-/* Planes height width convolved with a kernel down across (odd sizes, not turned: the kernel's last row meets the first
- * row of a window), continued by mirror images. buffer: width + across numbers. */
-void isp_blur(const float *restrict x, ptrdiff_t planes, ptrdiff_t height, ptrdiff_t width, const float *restrict kernel,
-              ptrdiff_t down, ptrdiff_t across, float *restrict buffer, float *restrict out)
+/* Sums of `count` rows times a weight each, added to what is in `to` if `more`: `width` numbers. */
+static void weigh(const float *const *from, const float *weights, ptrdiff_t count, ptrdiff_t width, int more, float *to)
 {
-    const ptrdiff_t over = down / 2, side = across / 2;
+    ptrdiff_t x = 0;
+    for (; x + 4 * LANES <= width; x += 4 * LANES) {
+        vector a = {0}, b = {0}, c = {0}, d = {0}, *sum = (vector *)(to + x);
+        if (more) a = sum[0], b = sum[1], c = sum[2], d = sum[3];
+        for (ptrdiff_t i = 0; i < count; i++) {
+            const vector *part = (const vector *)(from[i] + x);
+            a += weights[i] * part[0], b += weights[i] * part[1], c += weights[i] * part[2], d += weights[i] * part[3];
+        }
+        sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d;
+    }
+    for (; x < width; x++) {
+        float sum = more ? to[x] : 0.0f;
+        for (ptrdiff_t i = 0; i < count; i++) sum += weights[i] * from[i][x];
+        to[x] = sum;
+    }
+}
+
+/* Planes height width convolved with a column and then with a kernel rows across (odd sizes, turned already: the first
+ * weight meets the first of a window), continued by mirror images. buffer: width + across numbers. */
+void isp_blur(const float *restrict x, ptrdiff_t planes, ptrdiff_t height, ptrdiff_t width, const float *restrict column,
+              ptrdiff_t down, const float *restrict kernel, ptrdiff_t rows, ptrdiff_t across, float *restrict buffer,
+              float *restrict out)
+{
+    const ptrdiff_t side = across / 2;
+    const float *above[down], *beside[across];
+    float *middle = buffer + side;
+    for (ptrdiff_t j = 0; j < across; j++) beside[j] = buffer + j;
     for (ptrdiff_t row = 0; row < planes * height; row++) {
         const float *frame = x + row / height * height * width;
-        float *restrict to = out + row * width;
-        memset(to, 0, (size_t)width * sizeof(float));
-        for (ptrdiff_t i = 0; i < down; i++) {
-            ptrdiff_t y = row % height + i - over;
-            y = y < 0 ? -y : y >= height ? 2 * height - 2 - y : y;
-            const float *from = frame + y * width;
-            if (side) {
-                for (ptrdiff_t j = 1; j <= side; j++) {
-                    buffer[side - j] = from[j];
-                    buffer[side + width - 1 + j] = from[width - 1 - j];
-                }
-                memcpy(buffer + side, from, (size_t)width * sizeof(float));
-                from = buffer;
+        for (ptrdiff_t i = 0; i < rows; i++) {
+            ptrdiff_t y = mirrored(row % height + i - rows / 2, height);
+            for (ptrdiff_t k = 0; k < down; k++) above[k] = frame + mirrored(y + k - down / 2, height) * width;
+            weigh(above, column, down, width, 0, middle);
+            for (ptrdiff_t j = 1; j <= side; j++) {
+                middle[-j] = middle[j];
+                middle[width - 1 + j] = middle[width - 1 - j];
             }
-            for (ptrdiff_t j = 0; j < across; j++) {
-                const float weight = kernel[(down - 1 - i) * across + across - 1 - j];
-                const float *shifted = from + j;
-                for (ptrdiff_t k = 0; k < width; k++) to[k] += weight * shifted[k];
-            }
+            weigh(beside, kernel + i * across, across, width, i > 0, out + row * width);
         }
     }
 }

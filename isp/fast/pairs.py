@@ -1,7 +1,8 @@
-"""What making pairs spends its time on, compiled: normal numbers, unprocessing 8-bit pictures, the sensor, blur.
+"""What making pairs spends its time on, compiled: noise, unprocessing 8-bit pictures, the sensor, blur.
 
 Each function does what another one does in PyTorch or NumPy, which stays the truth, and gives None where it cannot:
-where there is no compiler, or for tensors that are not float32 on the processor or ask for gradients.
+where there is no compiler, or for tensors that are not float32 on the processor or ask for gradients. A generator is
+asked for as many numbers as the other one asks for, or, where the result is None, for none.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import torch
 from torch import Tensor
 
 from isp.fast.library import library
+from isp.noise.normal import raw_bits
 
 SIZE, FLOAT, POINTER = ctypes.c_ssize_t, ctypes.c_float, ctypes.c_void_p
 SIGNATURES: dict[str, list[Any]] = {
     "isp_normals": [POINTER, SIZE, POINTER],
     "isp_unprocess": [POINTER, POINTER, SIZE, SIZE, POINTER, POINTER, POINTER],
-    "isp_expose": [POINTER, POINTER, SIZE, SIZE, POINTER, POINTER, FLOAT, FLOAT, FLOAT, POINTER],
+    "isp_add_noise": [POINTER, SIZE, POINTER, FLOAT, POINTER],
+    "isp_expose": [POINTER, SIZE, SIZE, SIZE, POINTER, POINTER, POINTER, FLOAT, FLOAT, FLOAT, POINTER],
     "isp_pack": [POINTER, SIZE, SIZE, FLOAT, FLOAT, POINTER],
-    "isp_blur": [POINTER, SIZE, SIZE, SIZE, POINTER, SIZE, SIZE, POINTER, POINTER],
+    "isp_blur": [POINTER, SIZE, SIZE, SIZE, POINTER, SIZE, POINTER, SIZE, SIZE, POINTER, POINTER],
 }
 
 
@@ -75,22 +78,34 @@ def unprocess(
     return out
 
 
-def expose(x: Tensor, z: Tensor, shot: Tensor, read: Tensor, gain: float, scale: float, black: float) -> Tensor | None:
-    """isp.datasets.degradations.expose_short of isp.noise.gaussian_noise, of one mosaic 1 1 H W; in its shape.
+def add_noise(x: Tensor, deviation: float, generator: torch.Generator) -> Tensor | None:
+    """x plus deviation times isp.noise.spread.like, for an even number of samples; in its shape."""
+    kernel = _library()
+    if kernel is None or not _plain(x) or x.numel() % 2:
+        return None
+    state, out = _state(generator), torch.empty_like(x)
+    kernel.isp_add_noise(x.data_ptr(), x.numel() // 2, state.ctypes.data, deviation, out.data_ptr())
+    return out
 
-    z: normal numbers, 1 1 H W. shot, read: 1 1, or 1 4 for the sites of each 2x2 block in reading order.
+
+def expose(
+    x: Tensor, generator: torch.Generator, shot: Tensor, read: Tensor, gain: float, scale: float, black: float
+) -> Tensor | None:
+    """isp.datasets.degradations.expose_short of isp.noise.gaussian_noise, of one frame of even sizes: 1 1 H W.
+
+    x: a mosaic 1 1 H W, or RGB 1 3 H W, of which an RGGB mosaic is taken. shot, read: 1 1, or 1 4 for the sites of each
+    2x2 block in reading order.
     """
     kernel = _library()
-    if kernel is None or not _plain(x) or not _plain(z):
+    _, planes, height, width = x.shape
+    if kernel is None or not _plain(x) or height % 2 or width % 2:
         return None
-    a, b, out = (
-        _floats(np.broadcast_to(shot.numpy(), (1, 4))),
-        _floats(np.broadcast_to(read.numpy(), (1, 4))),
-        torch.empty_like(x),
-    )
+    a, b = (_floats(np.broadcast_to(each.numpy(), (1, 4))) for each in (shot, read))
+    state, out = _state(generator), x.new_empty(1, 1, height, width)
     kernel.isp_expose(
-        x.data_ptr(), z.data_ptr(), *x.shape[2:], a.ctypes.data, b.ctypes.data, gain, scale, black, out.data_ptr()
-    )
+        x.data_ptr(), planes, height, width, state.ctypes.data, a.ctypes.data, b.ctypes.data,
+        gain, scale, black, out.data_ptr(),
+    )  # fmt: skip
     return out
 
 
@@ -105,19 +120,25 @@ def pack(x: Tensor, scale: float, black: float) -> Tensor | None:
     return out
 
 
-def blur(x: Tensor, weights: Tensor) -> Tensor | None:
-    """isp.datasets.degradations.blur of B C H W, all planes with one kernel k l of odd sizes."""
-    kernel = _library()
-    if kernel is None or not _plain(x):
+def blur(x: Tensor, column: Tensor, kernel: Tensor) -> Tensor | None:
+    """isp.datasets.degradations.blur of B C H W, all planes with a column k 1 and then with a kernel l m, all odd."""
+    library = _library()
+    if library is None or not _plain(x):
         return None
-    (batch, channels, height, width), (down, across) = x.shape, weights.shape
-    numbers, out = _floats(weights.numpy()), torch.empty_like(x)
+    (batch, channels, height, width), (rows, across) = x.shape, kernel.shape
+    first, then, out = _floats(column.flip(0).numpy()), _floats(kernel.flip(0, 1).numpy()), torch.empty_like(x)
     buffer = np.empty(width + across, np.float32)
-    kernel.isp_blur(
-        x.data_ptr(), batch * channels, height, width,
-        numbers.ctypes.data, down, across, buffer.ctypes.data, out.data_ptr(),
+    library.isp_blur(
+        x.data_ptr(), batch * channels, height, width, first.ctypes.data, len(first), then.ctypes.data, rows, across,
+        buffer.ctypes.data, out.data_ptr(),
     )  # fmt: skip
     return out
+
+
+def _state(generator: torch.Generator) -> np.ndarray:
+    """4 numbers: where isp.noise.normal's raw bits begin."""
+    state: np.ndarray = raw_bits(generator).state["state"]["state"]
+    return np.ascontiguousarray(state, dtype=np.uint64)
 
 
 def _plain(x: Tensor) -> bool:

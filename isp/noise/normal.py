@@ -26,11 +26,15 @@ def standard_normals(shape: tuple[int, ...] | torch.Size, generator: torch.Gener
     PyTorch's default one does."""
     from isp.fast.pairs import normals as compiled
 
-    seed = int(torch.randint(2**63 - 1, (), generator=generator))
     numbers = int(np.prod(shape, dtype=np.int64))
-    raw = np.random.SFC64(seed).random_raw(-(-numbers // 2))
+    raw = raw_bits(generator).random_raw(-(-numbers // 2))
     z = compiled(raw)
     return torch.from_numpy((normals(raw) if z is None else z)[:numbers]).view(shape)
+
+
+def raw_bits(generator: torch.Generator | None) -> np.random.SFC64:
+    """Where the random bits of standard_normals come from, seeded with one number of the generator."""
+    return np.random.SFC64(int(torch.randint(2**63 - 1, (), generator=generator)))
 
 
 def normals(raw: np.ndarray) -> np.ndarray:

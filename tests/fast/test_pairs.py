@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from isp.datasets.degradations import blur, expose_short, gaussian_kernels, quantise
 from isp.datasets.recipes import load_recipe
 from isp.datasets.sources import Sample
-from isp.datasets.synthesis import CameraChoice, PairStream, make_pair
+from isp.datasets.synthesis import PATTERN, CameraChoice, PairStream, make_pair
 from isp.fast import pairs
 from isp.noise.gaussian import noise_std
+from isp.noise.spread import like
+from isp.stages.demosaic import mosaic
 
 SIZES = [(2, 2), (18, 34), (64, 250)]
 
@@ -62,22 +64,35 @@ def test_a_stream_s_windows_turn_and_flip(by_pytorch):
     torch.testing.assert_close(one.clean, other.clean, atol=3e-7, rtol=2e-6)
 
 
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("planes", [1, 4])
-def test_the_sensor_is_bit_equal(by_pytorch, size, planes):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(1, 1, *size, generator=generator) * 1.3 - 0.1
-    z = torch.randn(x.shape, generator=generator)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_sensor_is_bit_equal(by_pytorch, size, planes, channels):
+    generator = seeded()
+    x = torch.rand(1, channels, *size, generator=generator) * 1.3 - 0.1
     shot, read = torch.rand(1, planes, generator=generator) * 1e-2, torch.rand(1, planes, generator=generator) * 1e-4
     gain, scale, black = 1.7, 959.0, 64.0
-    made = pairs.expose(x, z, shot, read, gain, scale, black)
+    made = pairs.expose(x, seeded(1), shot, read, gain, scale, black)
+    seen = mosaic(x, PATTERN) if channels == 3 else x
     expected = expose_short(
-        x, torch.tensor([[gain]]), lambda light: light + noise_std(light, shot, read) * z,
+        seen, torch.tensor([[gain]]), lambda light: light + noise_std(light, shot, read) * like(light, seeded(1)),
         scale=torch.tensor([[scale]]), black=torch.tensor([[black]]),
     )  # fmt: skip
     assert torch.equal(made, expected)
     packed = pairs.pack(expected, scale, black)
     assert torch.equal(packed, F.pixel_unshuffle(quantise(expected, scale, black), 2))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_noise_on_rgb_is_the_same(by_pytorch, size, channels):
+    x = torch.rand(1, channels, *size, generator=seeded())
+    made = pairs.add_noise(x, 0.01, seeded(1))
+    torch.testing.assert_close(made, x + 0.01 * like(x, seeded(1)), atol=1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("elongation", [1.0, 1.6])
@@ -97,6 +112,9 @@ def test_blur_is_the_same(by_pytorch, size, elongation):
 
 def test_what_the_kernels_cannot_do_is_left_to_pytorch():
     x = torch.rand(1, 1, 4, 4)
-    assert pairs.expose(x.double(), x.double(), torch.ones(1, 1), torch.ones(1, 1), 1, 1, 0) is None
+    generator, one = seeded(), torch.ones(1, 1)
+    assert pairs.expose(x.double(), generator, one, one, 1, 1, 0) is None
+    assert pairs.add_noise(torch.rand(1, 1, 3, 3), 0.1, generator) is None
+    assert torch.equal(torch.rand(3, generator=generator), torch.rand(3, generator=seeded()))
     assert pairs.pack(x.requires_grad_(), 1023.0, 64.0) is None
     assert pairs.unprocess(torch.rand(3, 4, 4), np.ones(256), np.eye(3), np.ones(3), np.ones(3), 1.0, 0.9) is None

@@ -71,10 +71,10 @@ def _by_shifts(x: Tensor, kernel: Tensor) -> Tensor:
     convolutions of single channels. A kernel that is a column times a row is applied as two."""
     column, row = kernel.sum(1, keepdim=True), kernel.sum(0, keepdim=True) / kernel.sum()
     separable = torch.allclose(column * row, kernel, rtol=1e-5, atol=1e-7)
-    for part in (column, row) if separable else (kernel,):
-        if (done := compiled.blur(x, part)) is not None:
-            x = done
-            continue
+    parts = (column, row) if separable else (column.new_ones(1, 1), kernel)
+    if (done := compiled.blur(x, *parts)) is not None:
+        return done
+    for part in parts:
         height, width = x.shape[-2:]
         down, right = part.shape[0] // 2, part.shape[1] // 2
         padded = F.pad(x, (right, right, down, down), mode="reflect")
