@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,15 @@ class Camera:
     noise: str | None = None
     licence: str | None = None
 
+    @cached_property
+    def has_colour(self) -> bool:
+        return has_colour(self.frame)
+
+    @cached_property
+    def illuminants(self) -> tuple[int | None, ...]:
+        """Of the calibration, as the tags number them."""
+        return tuple(getattr(self.frame, name) for name in ILLUMINANTS)
+
     def metadata(
         self,
         height: int,
@@ -73,7 +82,13 @@ class Camera:
         by row and column are continued. What mends or moves single places (bad pixels, row and column corrections,
         warps, trims) is left out.
         """
-        meta = replace(
+        light = self._neutral(white_xy, temperature, tint, neutral)
+        changes: dict[str, Any] = {}
+        if light is not None:
+            changes.update(as_shot_neutral=light, as_shot_white_xy=None)
+        if iso is not None:
+            changes.update(iso=iso, noise_profile=self._noise_profile(iso))
+        return replace(
             self.frame,
             height=height,
             width=width,
@@ -85,13 +100,8 @@ class Camera:
             samples=3 if linear else self.frame.samples,
             **_levels(self.frame, height, width, linear),
             opcode_list3=_fit_opcodes(self.frame.opcode_list3, self.frame, (height, width)),
+            **changes,
         )
-        light = self._neutral(white_xy, temperature, tint, neutral)
-        if light is not None:
-            meta = replace(meta, as_shot_neutral=light, as_shot_white_xy=None)
-        if iso is not None:
-            meta = replace(meta, iso=iso, noise_profile=self._noise_profile(iso))
-        return meta
 
     def _neutral(
         self, white_xy: XY | None, temperature: float | None, tint: float, neutral: Sequence[float] | np.ndarray | None
@@ -104,8 +114,8 @@ class Camera:
         if white_xy is None and temperature is None:
             if self.frame.as_shot_neutral is not None or self.frame.as_shot_white_xy is not None:
                 return None
-            return xy_to_neutral(self.frame, DAYLIGHT_XY) if has_colour(self.frame) else None
-        if not has_colour(self.frame):
+            return xy_to_neutral(self.frame, DAYLIGHT_XY) if self.has_colour else None
+        if not self.has_colour:
             raise ValueError(
                 f"camera {self.name!r} has no ColorMatrix; give the light as neutral, not as a temperature"
             )
@@ -164,14 +174,14 @@ def random_camera(
     matrices. "upi": see upi_camera. cameras: those to draw from, also by name or path; None: all that ship.
     """
     pool = [source if isinstance(source, Camera) else load_camera(source) for source in cameras or list_cameras()]
-    if colourless := [camera.name for camera in pool if not has_colour(camera.frame)]:
+    if colourless := [camera.name for camera in pool if not camera.has_colour]:
         raise ValueError(f"camera {colourless[0]!r} has no ColorMatrix, so none can be drawn near it")
     if scheme == "upi":
         return upi_camera(rng, pool)
     if scheme != "mixture":
         raise ValueError(f"scheme is {scheme!r}; expected mixture or upi")
     first = pool[rng.integers(len(pool))]
-    alike = [camera for camera in pool if _illuminants(camera) == _illuminants(first) and camera is not first]
+    alike = [camera for camera in pool if camera.illuminants == first.illuminants and camera is not first]
     count = min(int(rng.integers(1, 4)), len(alike))
     parts = [first, *(alike[i] for i in rng.permutation(len(alike))[:count])]
     weights = _simplex(rng, len(parts))
@@ -229,7 +239,7 @@ def _mixed(parts: Sequence[Camera], weights: np.ndarray) -> RawMetadata:
         for name in ("color_matrix1", "color_matrix2", "forward_matrix1", "forward_matrix2")
         if all(getattr(part.frame, name) is not None for part in parts)
     }
-    illuminants = {name: getattr(parts[0].frame, name) for name in ILLUMINANTS}
+    illuminants = dict(zip(ILLUMINANTS, parts[0].illuminants, strict=True))
     return RawMetadata(
         height=2,
         width=2,
@@ -239,10 +249,6 @@ def _mixed(parts: Sequence[Camera], weights: np.ndarray) -> RawMetadata:
         **illuminants,
         **mixed,
     )
-
-
-def _illuminants(camera: Camera) -> tuple[int | None, ...]:
-    return tuple(getattr(camera.frame, name) for name in ILLUMINANTS)
 
 
 def _simplex(rng: np.random.Generator, count: int) -> np.ndarray:

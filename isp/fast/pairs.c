@@ -184,6 +184,12 @@ void isp_pack(const float *restrict x, ptrdiff_t height, ptrdiff_t width, float 
     }
 }
 
+/* The counts that linear numbers stand for. */
+void isp_counts(const float *restrict x, ptrdiff_t size, float scale, float black, uint16_t *restrict out)
+{
+    for (ptrdiff_t i = 0; i < size; i++) out[i] = (uint16_t)(int32_t)__builtin_rintf(x[i] * scale + black);
+}
+
 /* Sums of `count` rows times a weight each, added to what is in `to` if `more`: `width` numbers. */
 static void weigh(const float *const *from, const float *weights, ptrdiff_t count, ptrdiff_t width, int more, float *to)
 {

@@ -25,6 +25,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "isp_add_noise": [POINTER, SIZE, POINTER, FLOAT, POINTER],
     "isp_expose": [POINTER, SIZE, SIZE, SIZE, POINTER, POINTER, POINTER, FLOAT, FLOAT, FLOAT, POINTER],
     "isp_pack": [POINTER, SIZE, SIZE, FLOAT, FLOAT, POINTER],
+    "isp_counts": [POINTER, SIZE, FLOAT, FLOAT, POINTER],
     "isp_blur": [POINTER, SIZE, SIZE, SIZE, POINTER, SIZE, POINTER, SIZE, SIZE, POINTER, POINTER],
 }
 
@@ -117,6 +118,16 @@ def pack(x: Tensor, scale: float, black: float) -> Tensor | None:
     height, width = x.shape[2:]
     out = x.new_empty(1, 4, height // 2, width // 2)
     kernel.isp_pack(x.data_ptr(), height, width, scale, black, out.data_ptr())
+    return out
+
+
+def counts(noisy: Tensor, scale: float, black: float) -> np.ndarray | None:
+    """isp.datasets.synthesis.Pairs.counts of one pair, as uint16."""
+    kernel = _library()
+    if kernel is None or not _plain(noisy):
+        return None
+    out = np.empty(noisy.shape, np.uint16)
+    kernel.isp_counts(noisy.data_ptr(), noisy.numel(), scale, black, out.ctypes.data)
     return out
 
 
