@@ -19,6 +19,8 @@ usual relation of sensors steps in as a weak prior. The covariance that is retur
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -26,6 +28,7 @@ from torch import Tensor
 
 PATCH = 8  # sites; 4 in each plane
 PATCHES = 6144  # at most: more do not sharpen the estimate, only slow it
+BLOCK = 256  # patches at once, which the processor's cache holds
 # slope, length along a direction, the direction in degrees, sharpness: where the spectrum ends, cycles per site
 SHAPES = (
     *((2.0, 1, 0, math.inf), (3.0, 1, 0, math.inf), (4.5, 1, 0, math.inf), (3.0, 1, 0, 0.1)),
@@ -80,27 +83,40 @@ def estimate_noise_spread(mosaic: Tensor, *, shared: bool = True, white: float =
     """
     if mosaic.ndim != 4 or mosaic.shape[1] != 1 or min(mosaic.shape[-2:]) < 128:
         raise ValueError(f"estimate_noise needs a mosaic B 1 H W of at least 128 x 128, got {tuple(mosaic.shape)}")
+    # in a thread with a setting of its own: PyTorch's threads would mostly wait for each other at operations this small
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        law, covariance = pool.submit(_estimate, mosaic[:, 0].detach().float().cpu(), shared, white).result()
+    return NoiseEstimate(law[..., 0].to(mosaic), law[..., 1].to(mosaic), covariance.to(mosaic))
+
+
+def _estimate(frames: Tensor, shared: bool, white: float) -> tuple[Tensor, Tensor]:
+    """(shot, read, rest) of frames B H W, B 4 3, and covariances B 4 2 2."""
     shapes = _shapes(4 if shared else 1)
     laws, covariances = [], []
-    for frame in mosaic[:, 0].detach().float().cpu():
+    for frame in frames:
         samples, lowest = _patches(frame, white)
-        parts = [samples] if shared else list(samples.split(1, dim=1))
+        parts = [samples] if shared else list(samples.split(1))
         fits = [_fit(part, shapes, (lowest, white)) for part in parts]
         laws.append(torch.stack([law for law, _ in fits]).expand(4, 3))
         covariances.append(torch.stack([covariance for _, covariance in fits]).expand(4, 2, 2))
-    law = torch.stack(laws).to(mosaic)
-    return NoiseEstimate(law[..., 0], law[..., 1], torch.stack(covariances).to(mosaic))
+    return torch.stack(laws), torch.stack(covariances)
 
 
-class _Shape(NamedTuple):
-    """One texture covariance of P planes, without the mean of each plane."""
+class _Shapes(NamedTuple):
+    """S texture covariances of P planes, without the mean of each plane; with K STRENGTHS and J = 15P eigenvectors."""
 
-    basis: Tensor  # 16P 15P, eigenvectors
-    noise_share: Tensor  # 11 15P, noise over noise and texture, at the STRENGTHS
-    planes: Tensor  # P 15P, energy of the eigenvectors in each plane
+    basis: Tensor  # SJ 16P, eigenvectors
+    planes: Tensor  # P SJ, energy of the eigenvectors in each plane
+    noise_share: Tensor  # S K J, noise over noise and texture
+    # sums over the eigenvectors
+    log_share: Tensor  # SK 1, of ln noise_share
+    mean: Tensor  # P SK, of noise_share in each plane
+    information: Tensor  # 1 SK, of noise_share^2 / 2, the information on ln noise
+    information_in: Tensor  # PP SK, the same by pairs of planes
 
 
-def _shapes(planes: int) -> list[_Shape]:
+@cache
+def _shapes(planes: int) -> _Shapes:
     """The covariances of SHAPES and COMMON at the samples of a patch, plane by plane; of 4 planes or 1."""
     sites = torch.tensor([(y + 2 * i, x + 2 * j) for y in (0, 1) for x in (0, 1) for i in range(4) for j in range(4)])
     sites = sites[: 16 * planes]
@@ -111,7 +127,7 @@ def _shapes(planes: int) -> list[_Shape]:
     no_means = torch.eye(16 * planes).double() - means @ means.T
     f = torch.fft.fftfreq(PERIOD, dtype=torch.float64)
     fy, fx = torch.meshgrid(f, f, indexing="ij")
-    shapes = []
+    bases, eigenvalues = [], []
     for slope, length, degrees, sharpness in SHAPES:
         c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         along, across = fx * c + fy * s, fy * c - fx * s
@@ -122,14 +138,25 @@ def _shapes(planes: int) -> list[_Shape]:
             texture = no_means @ (kernel * torch.where(same, 1.0, common)) @ no_means
             # the means are put behind all others, and left there
             values, vectors = torch.linalg.eigh(texture / texture.trace() * 15 * planes + 1e6 * means @ means.T)
-            basis, eigenvalues = vectors[:, : 15 * planes].float(), values[: 15 * planes].clamp(min=0).float()
-            noise_share = 1 / (1 + STRENGTHS[:, None] * eigenvalues)
-            shapes.append(_Shape(basis, noise_share, basis.reshape(planes, 16, -1).square().sum(1)))
-    return shapes
+            bases.append(vectors[:, : 15 * planes].float())
+            eigenvalues.append(values[: 15 * planes].clamp(min=0).float())
+    basis = torch.stack(bases).mT  # S J 16P
+    energy = basis.unflatten(2, (planes, 16)).square().sum(3)  # S J P
+    pairs = (energy[..., None] * energy[..., None, :]).flatten(2)  # S J PP
+    share = 1 / (1 + STRENGTHS[:, None] * torch.stack(eigenvalues)[:, None])  # S K J
+    return _Shapes(
+        basis=basis.flatten(0, 1),
+        planes=energy.flatten(0, 1).T.contiguous(),
+        noise_share=share,
+        log_share=share.log().sum(2).view(-1, 1),
+        mean=(share @ energy).flatten(0, 1).T,
+        information=share.square().sum(2).view(1, -1) / 2,
+        information_in=(share.square() @ pairs).flatten(0, 1).T / 2,
+    )
 
 
 def _patches(frame: Tensor, white: float) -> tuple[Tensor, float]:
-    """N 4 16: samples of patches by plane, at most PATCHES, none clipped; the level the file is clipped at."""
+    """4 16 N: samples of patches by plane, at most PATCHES, none clipped; the level the file is clipped at."""
     cut = frame.unfold(0, PATCH, PATCH).unfold(1, PATCH, PATCH)
     planes = torch.stack([cut[..., y::2, x::2].reshape(-1, 16) for y in (0, 1) for x in (0, 1)], dim=1)
     lowest = float(frame.min())
@@ -137,39 +164,35 @@ def _patches(frame: Tensor, white: float) -> tuple[Tensor, float]:
         lowest = -math.inf  # not clipped
     planes = planes[(planes.amax((1, 2)) < white) & (planes.amin((1, 2)) > lowest)]
     chosen = torch.randperm(len(planes), generator=torch.Generator().manual_seed(0))[:PATCHES]
-    return planes[chosen], lowest
+    return planes[chosen].permute(1, 2, 0), lowest
 
 
-def _fit(samples: Tensor, shapes: list[_Shape], limits: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """(shot, read, rest) of patches N P 16, and the covariance of the logarithms of the first two, 2 2; float64."""
-    if len(samples) < 100:
+def _fit(samples: Tensor, shapes: _Shapes, limits: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """(shot, read, rest) of patches P 16 N, and the covariance of the logarithms of the first two, 2 2; float64."""
+    if samples.shape[2] < 100:
         raise ValueError(TOO_LITTLE)
-    means = samples.mean(2)
-    centred, level = samples - means[..., None], means.clamp(min=0)
-    start = float((centred.square().mean((1, 2)) / (level.mean(1) + 0.01)).quantile(0.05))
+    means = samples.mean(1)  # P N
+    centred, level = samples - means[:, None], means.clamp(min=0)
+    start = float((centred.square().mean((0, 1)) / (level.mean(0) + 0.01)).quantile(0.05))
     if start <= 0:
         raise ValueError("a twentieth of the frame is perfectly flat: it holds no noise for estimate_noise to measure")
     law = start * torch.tensor([1.0, 0.01, 0.03], dtype=torch.float64)
-    log_weights = torch.zeros(len(shapes) * len(STRENGTHS))
-    powers = torch.stack([level, torch.ones_like(level), level**2])  # 3 N P
+    log_weights = torch.zeros_like(shapes.log_share)
+    powers = torch.stack([level, torch.ones_like(level), level**2])  # 3 P N
     covariance = torch.empty(0)
     for _ in range(ROUNDS):
-        parts = powers * law[:, None, None].float()  # 3 N P
+        parts = powers * law[:, None, None].float()  # 3 P N
         variance = parts.sum(0)
         reach = 4 * variance.sqrt()
-        usable = ((means + reach).amax(1) < limits[1]) & ((means - reach).amin(1) > limits[0])
+        usable = ((means + reach).amax(0) < limits[1]) & ((means - reach).amin(0) > limits[0])
         if int(usable.sum()) < 100:
             raise ValueError(TOO_LITTLE)
-        variance, parts = variance[usable], parts[:, usable] / variance[usable]
-        white_noise = (centred[usable] / variance.sqrt()[..., None]).flatten(1)  # n 16P
-        energies = [(white_noise @ shape.basis).square() for shape in shapes]  # n 15P each
-        likelihood = [
-            -0.5 * (e @ s.noise_share.T - s.noise_share.log().sum(1)) for e, s in zip(energies, shapes, strict=True)
-        ]
-        chances = (torch.cat(likelihood, dim=1) + log_weights).softmax(1)
-        log_weights = (chances.mean(0) + 1e-6).log()
-        band = ((variance.mean(1).log() - variance.mean(1).log().min()) / BAND).long()
-        score, fisher = _score(energies, chances, shapes, parts, band)
+        variance, parts = variance[:, usable], parts[..., usable] / variance[:, usable]
+        white_noise = (centred[..., usable] / variance.sqrt()[:, None]).flatten(0, 1)  # 16P n
+        brightness = variance.mean(0).log()
+        band = ((brightness - brightness.min()) / BAND).long()
+        score, fisher, chances = _score(white_noise, parts, band, shapes, log_weights)
+        log_weights = (chances + 1e-6).log()
         step, inverse = _with_priors(score, fisher, law)
         law = law * (STEP * step).clamp(-0.7, 0.7).exp()
         covariance = TOGETHER * inverse[:2, :2]
@@ -181,30 +204,36 @@ def _fit(samples: Tensor, shapes: list[_Shape], limits: tuple[float, float]) -> 
 
 
 def _score(
-    energies: list[Tensor], chances: Tensor, shapes: list[_Shape], parts: Tensor, band: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradient 3 and Fisher information 3 3 of the log-likelihood for the logarithms of the law.
+    white_noise: Tensor, parts: Tensor, band: Tensor, shapes: _Shapes, log_weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient 3 and Fisher information 3 3 of the log-likelihood for the logarithms of the law; and the mean chance of
+    each shape and strength, SK 1.
 
-    parts: 3 n P, the share of each term in the variance. A band of information F counts F / (1 + misfit^2 F); its
-    misfit rises from MISFIT[0] to MISFIT[1] with what texture hides of it.
+    white_noise: 16P n, patches over the deviation of their noise. parts: 3 P n, the share of each term in the variance.
+    A band of information F counts F / (1 + misfit^2 F); its misfit rises from MISFIT[0] to MISFIT[1] with what texture
+    hides of it.
     """
-    bands = int(band.max()) + 1
-    gradient = torch.zeros(bands, 3, dtype=torch.float64)
-    fisher = torch.zeros(bands, 9, dtype=torch.float64)
-    seen, possible = torch.zeros(bands, dtype=torch.float64), torch.zeros(bands, dtype=torch.float64)
-    for energy, shape, chance in zip(energies, shapes, chances.split(len(STRENGTHS), dim=1), strict=True):
-        information = 0.5 * (chance @ shape.noise_share.square())  # n 15P, of ln noise
-        score = energy * information - 0.5 * (chance @ shape.noise_share)
-        regressors = parts @ shape.planes  # 3 n 15P
-        products = torch.stack([(information * a * b).sum(1) for a in regressors for b in regressors], dim=1)
-        seen.index_add_(0, band, information.sum(1).double())
-        possible.index_add_(0, band, 0.5 * information.shape[1] * chance.sum(1).double())
-        gradient.index_add_(0, band, (regressors * score).sum(2).T.double())
-        fisher.index_add_(0, band, products.double())
+    kinds = shapes.noise_share.shape[:2]  # S K
+    planes, bands = len(shapes.planes), int(band.max()) + 1
+    gradient = torch.zeros(3, bands, dtype=torch.float64)
+    fisher = torch.zeros(3, 3, bands, dtype=torch.float64)
+    seen, total = torch.zeros(1, bands, dtype=torch.float64), torch.zeros_like(log_weights)
+    for white, part, at in zip(*(x.split(BLOCK, dim=-1) for x in (white_noise, parts, band)), strict=True):
+        energies = (shapes.basis @ white).square().unflatten(0, (kinds[0], -1))  # S J m
+        exponent = (shapes.noise_share @ energies).flatten(0, 1)  # SK m
+        chances = ((shapes.log_share - exponent) / 2 + log_weights).softmax(0)
+        energies *= shapes.noise_share.square().mT @ chances.unflatten(0, kinds)
+        slope = (shapes.planes @ energies.flatten(0, 1) - shapes.mean @ chances) / 2  # P m
+        information = (shapes.information_in @ chances).unflatten(0, (planes, planes))  # P P m
+        gradient.index_add_(1, at, (part * slope).sum(1).double())
+        fisher.index_add_(2, at, torch.einsum("apm,bqm,pqm->abm", part, part, information).double())
+        seen.index_add_(1, at, (shapes.information @ chances).double())
+        total += chances.sum(1, keepdim=True)
+    possible = 15 / 32 * len(white_noise) * band.bincount()
     hidden = 1 - seen / possible.clamp(min=1)
     misfit = MISFIT[0] + (MISFIT[1] - MISFIT[0]) * hidden
-    trust = 1 / (1 + misfit**2 * seen)[:, None]
-    return (trust * gradient).sum(0), (trust * fisher).sum(0).reshape(3, 3)
+    trust = 1 / (1 + misfit**2 * seen)
+    return (trust * gradient).sum(-1), (trust * fisher).sum(-1), total / len(band)
 
 
 def _with_priors(score: Tensor, fisher: Tensor, law: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ as in a camera, detail then ends well before the last pixel.
 """
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 from isp.noise import estimate_noise, gaussian_noise, load_profile
-from isp.noise.estimate import estimate_noise_spread
+from isp.noise.estimate import _score, _shapes, estimate_noise_spread
 
 ISOS = (800, 1600, 3200, 6400)
 
@@ -85,6 +86,43 @@ def test_batches_are_estimated_frame_by_frame():
     assert torch.equal(both[0][1], alone[0][0])
     assert torch.equal(both[1][1], alone[1][0])
     assert float(both[0][1, 0] / both[0][0, 0]) == pytest.approx(8, rel=0.15)
+
+
+def test_the_score_is_the_gradient_of_the_likelihood():
+    """By automatic differentiation of the mixture that the module's top describes, a patch of 4 planes at a time."""
+    generator = torch.Generator().manual_seed(7)
+    shapes = _shapes(4)
+    white = 2 * torch.randn(64, 300, generator=generator)
+    parts = torch.rand(3, 4, 300, generator=generator)
+    parts = parts / parts.sum(0)
+    log_weights = torch.rand(shapes.log_share.shape, generator=generator).log()
+    score, _, chances = _score(white, parts, torch.zeros(300).long(), shapes, log_weights)
+
+    law = torch.zeros(3, requires_grad=True)  # logarithms
+    noise = torch.einsum("pj,apn,a->jn", shapes.planes, parts, law.exp()).view(24, 1, 60, 300)
+    texture = (1 / shapes.noise_share - 1)[..., None]  # S K J 1
+    energies = (shapes.basis @ white).square().view(24, 1, 60, 300)
+    likelihood = -0.5 * (energies / (noise + texture) + (noise + texture).log()).sum(2)  # S K n
+    joint = likelihood.flatten(0, 1) + log_weights
+    (expected,) = torch.autograd.grad(joint.logsumexp(0).sum(), law)
+    assert torch.allclose(chances, joint.softmax(0).mean(1, keepdim=True), rtol=1e-3, atol=1e-7)
+    assert torch.allclose(score / score.norm(), (expected / expected.norm()).double(), atol=1e-4), "but for the trust"
+
+
+def test_a_small_frame_takes_no_time():
+    """0.4 s of an idle machine's processor, however many threads PyTorch has."""
+    frame = noisy(smooth_scene(256, 344), 3200, 8)
+    threads, times = torch.get_num_threads(), []
+    torch.set_num_threads(4)
+    try:
+        for _ in range(3):
+            start = time.process_time()
+            estimate_noise(frame)
+            times.append(time.process_time() - start)
+        assert torch.get_num_threads() == 4, "the caller's stay as they are"
+    finally:
+        torch.set_num_threads(threads)
+    assert min(times) < 1.2
 
 
 def test_clipping_at_black_and_white_does_not_pull_the_estimate():
