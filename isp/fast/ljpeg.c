@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOK = 11 };           /* bits that are looked up at once: codes of up to 10, and the first bit behind them */
+enum { LOOK = 10 };           /* bits that are looked up at once: codes of up to 9, and the first bit behind them */
 enum { WINDOW = 1 << 12 };    /* bytes of it beyond the longest row */
 enum { BITS_OF_SAMPLE = 31 }; /* at most: a code of 16, and 15 of the difference */
 enum { CATEGORIES = 17 };     /* SSSS of table H.2: bits of a difference, 0 to 16 */
@@ -117,7 +117,7 @@ INLINE uint64_t highest_first(const uint8_t *at) {
     return word;
 }
 
-/* At least 56 bits: two looks of up to 25 each, or the 31 of a search and a look. */
+/* At least 56 bits: two looks of up to 24 each, or the 31 of a search and a look. */
 #define REFILL(s) ((s).bits |= highest_first((s).next) >> ((s).count & 63), (s).next += ~(s).count >> 3 & 7, (s).count |= 56)
 
 /* The predictors of table H.1, from the samples left, above, and above left. */

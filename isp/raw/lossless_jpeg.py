@@ -30,7 +30,7 @@ class Image(ctypes.Structure):
     )
 
     def __init__(self, data: bytes, tables: bytes | None, down: int, across: int, region: np.ndarray) -> None:
-        """The samples, in their order, make `down` lines of `across`; their beginnings go to region, rows cols channels.
+        """The samples make `down` lines of `across`, of which as much as it holds goes to region, rows cols channels.
 
         tables: Huffman tables in a JPEG stream of their own, which are in force when `data` begins.
         """

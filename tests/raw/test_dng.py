@@ -18,10 +18,11 @@ from dng_factory import make_dng
 from PIL import Image
 
 import isp.raw
-from isp.raw import RawFileError, UnsupportedRawError
+from isp.raw import RawFileError, UnsupportedRawError, lossless_jpeg
 from isp.raw.cfa import CANONICAL
 from isp.raw.dng import _spectrum_xy
 from isp.raw.fields import Fields
+from isp.raw.lossless_jpeg import encode_lossless_jpeg
 from isp.raw.opcodes import pack_opcode_list
 from isp.raw.tiff import Source, read_ifds
 
@@ -177,6 +178,68 @@ def test_lossless_jpeg_of_another_shape(tmp_path: Path, dims: tuple[int, int, in
     segments = [imagecodecs.jpeg8_encode(t.reshape(shape), **options) for t in tiles]
     path = make_encoded(tmp_path / "a.dng", segments, pixels, tile=(16, 16), compression=7)
     np.testing.assert_array_equal(read(path).mosaic, pixels)
+
+
+@pytest.fixture(params=["compiled", "imagecodecs"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of decoding lossless JPEG."""
+    if request.param == "imagecodecs":
+        monkeypatch.setattr(lossless_jpeg, "compiled", lambda: False)
+    elif not lossless_jpeg.compiled():
+        pytest.skip("no compiler")
+    return request.param
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("tile", [None, (16, 16), (48, 64)])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_lossless_jpeg_both_ways(tmp_path: Path, decoder: str, dtype: type, tile: Any, samples: int) -> None:
+    """Tiles and strips whose last ones hang over the edge, or are cut there."""
+    pixels = RNG.integers(0, np.iinfo(dtype).max + 1, (37, 54, 3)).astype(dtype)
+    pixels = pixels if samples == 3 else pixels[..., 0]
+    args = {"lossless": True, "predictor": 5, "bitspersample": 8 * pixels.itemsize}
+    options = {"compression": 7, "compressionargs": args}
+    path = make_dng(tmp_path / "a.dng", pixels, tile=tile, **options)
+    np.testing.assert_array_equal(read(path).mosaic, pixels)
+
+
+def test_lossless_jpeg_planes_stored_apart(tmp_path: Path, decoder: str) -> None:
+    pixels = RNG.integers(0, 65536, (3, 21, 24)).astype(np.uint16)
+    strips = [
+        imagecodecs.jpeg8_encode(p[y : y + 7], lossless=True, bitspersample=16) for p in pixels for y in (0, 7, 14)
+    ]
+    path = tmp_path / "a.dng"
+    tifffile.imwrite(
+        path, iter(strips), shape=pixels.shape, dtype=pixels.dtype, photometric=34892, planarconfig="separate",
+        compression=7, rowsperstrip=7, metadata=None, extratags=[(50706, 1, 4, (1, 4, 0, 0))],
+    )  # fmt: skip
+    np.testing.assert_array_equal(read(path).mosaic, pixels.transpose(1, 2, 0))
+
+
+def test_lossless_jpeg_with_tables_apart(tmp_path: Path, decoder: str) -> None:
+    """JPEGTables: the Huffman tables of all tiles in a tag (TIFF Technical Note 2)."""
+    pixels = MOSAIC[:32, :32]
+    tiles = [encode_lossless_jpeg(pixels[y : y + 16, x : x + 16, None]) for y in (0, 16) for x in (0, 16)]
+    flat = np.full((16, 16, 1), 7, np.uint16)  # whose table has two codes, so that the others' are not taken by luck
+    start, end = (tiles[0].index(marker) for marker in (b"\xff\xc4", b"\xff\xc3"))
+    table = tiles[0][start:end]
+    bare = [tiles[0][:start] + tiles[0][end:], *tiles[1:3], encode_lossless_jpeg(flat)]
+    path = make_encoded(
+        tmp_path / "a.dng", bare, pixels, tile=(16, 16), compression=7,
+        extratags=[(347, 7, len(table) + 4, b"\xff\xd8" + table + b"\xff\xd9")],
+    )  # fmt: skip
+    expected = pixels.copy()
+    expected[16:, 16:] = 7
+    np.testing.assert_array_equal(read(path).mosaic, expected)
+
+
+def test_the_shipped_sample_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not lossless_jpeg.compiled():
+        pytest.skip("no compiler")
+    path = Path(__file__).parents[2] / "data" / "samples" / "still_life.dng"
+    mosaic = read(path).mosaic
+    monkeypatch.setattr(lossless_jpeg, "compiled", lambda: False)
+    np.testing.assert_array_equal(mosaic, read(path).mosaic)
 
 
 def test_lossless_jpeg_by_another_encoder(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from dng_factory import make_dng
 
 import isp.raw
-from isp.raw import RawFileError
+from isp.raw import RawFileError, lossless_jpeg
 
 RNG = np.random.default_rng(4)
 MOSAIC = RNG.integers(100, 4000, (64, 96)).astype(np.uint16)
@@ -104,14 +104,19 @@ def entry(data: bytes, code: int) -> int:
     return next(at for at in entries if struct.unpack_from("<H", data, at)[0] == code)
 
 
+def listed(data: bytes, code: int) -> tuple[str, int]:
+    """(format for struct, place) of a tag's numbers, which do not fit into its entry."""
+    kind, count, where = struct.unpack_from("<HII", data, entry(data, code) + 2)
+    return f"<{count}{'H' if kind == 3 else 'I'}", where
+
+
 def tables(path: Path, **values: int) -> Path:
     """A tiled DNG whose TileOffsets and TileByteCounts all have these values."""
     make_dng(path, MOSAIC, tile=(16, 16), compression=8)
     data = bytearray(path.read_bytes())
     for code, value in ((324, values["offset"]), (325, values["count"])):
-        at = entry(data, code)
-        kind, count, where = struct.unpack_from("<HII", data, at + 2)
-        struct.pack_into(f"<{count}{'H' if kind == 3 else 'I'}", data, where, *[value] * count)
+        form, where = listed(data, code)
+        struct.pack_into(form, data, where, *[value] * len(struct.unpack_from(form, data, where)))
     path.write_bytes(data)
     return path
 
@@ -272,6 +277,31 @@ def test_damage_is_one_line(tmp_path: Path, name: str) -> None:
     assert str(result).startswith(str(tmp_path / "a.dng"))
     with pytest.raises(RawFileError, match=message):
         raise result
+
+
+@pytest.mark.parametrize("name", [name for name in DAMAGE if "JPEG" in name and "XL" not in name])
+def test_damage_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(lossless_jpeg, "compiled", lambda: False)
+    test_damage_is_one_line(tmp_path, name)
+
+
+@pytest.mark.parametrize("base", ["lossless JPEG", "SubIFD"])
+def test_lossless_jpeg_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
+    monkeypatch.setattr(lossless_jpeg, "compiled", lambda: False)
+    test_cut_files(tmp_path, base)
+    test_flipped_bytes(tmp_path, base)
+
+
+@pytest.mark.skipif(not lossless_jpeg.compiled(), reason="no compiler; libjpeg takes zeros for what is missing")
+def test_a_tile_whose_data_end_early(tmp_path: Path) -> None:
+    """The second of two that are decoded together: its last 500 bytes are skipped by a marker segment."""
+    path = make_dng(tmp_path / "a.dng", MOSAIC, **BASES["lossless JPEG"])
+    data = bytearray(path.read_bytes())
+    offset, count = (struct.unpack_from(form, data, at)[3] for form, at in (listed(data, 324), listed(data, 325)))
+    struct.pack_into(">BBH", data, offset + count - 500, 0xFF, 0xE0, 498)
+    path.write_bytes(data)
+    with pytest.raises(RawFileError, match="tile 3 of IFD0 is damaged: lossless JPEG decoder: the data end before the"):
+        raise outcome(path)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("code", [50937, 50938, 51041, 50940, 50719, 50730, 34855])
