@@ -1,6 +1,7 @@
 """Exported models against PyTorch, in the runtimes that are installed."""
 
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from tools.export import main
 
 needs_export = pytest.mark.skipif(
     not (find_spec("onnx") and find_spec("onnxscript")), reason="needs onnx and onnxscript: pip install 'isp[export]'"
+)
+needs_minutes = pytest.mark.skipif(
+    not os.environ.get("ISP_TEST_EXPORTS"), reason="all exports take minutes: ISP_TEST_EXPORTS=1 tests them"
 )
 installed = [
     pytest.param(name, marks=pytest.mark.skipif(not find_spec(package), reason=f"needs {package}"))
@@ -59,7 +63,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @needs_export
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [n if n == "pyramid" else pytest.param(n, marks=needs_minutes) for n in SMALL])
 def test_every_network_exports(name: str, tmp_path: Path) -> None:
     """At sizes and batches other than those it was traced with; the file says what it is and not where it was made."""
     made = model(name, None if NETWORKS[name].kind == "raw" else "bilinear")
@@ -72,7 +76,7 @@ def test_every_network_exports(name: str, tmp_path: Path) -> None:
 
 
 @needs_export
-@pytest.mark.slow
+@needs_minutes
 @pytest.mark.parametrize("base", ["malvar2004", "menon2007", "rcd", "dlmmse", "msg"])
 def test_every_base_exports(base: str, tmp_path: Path) -> None:
     made = model("flat", base)
@@ -130,7 +134,7 @@ def test_render_by_a_runtime(
 
 @needs_export
 @pytest.mark.slow
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("half", [False, pytest.param(True, marks=needs_minutes)])
 def test_command(half: bool, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "out.onnx"
     given = [str(saved), "--onnx", str(path), *(["--fp16"] if half else [])]
