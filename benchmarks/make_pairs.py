@@ -271,7 +271,7 @@ def profile(plan: store.Plan, pairs: int) -> dict[str, float]:
         watched(synthesis, "_expose", "noise and whole counts"),
         watched(synthesis, "add_defects", "defects"),
         watched(synthesis, "degrade", "degrade, all of it"),
-        watched(store, "_stored", "to uint16 and float16"),
+        watched(store, "_store", "to uint16 and float16"),
         watched(store, "checksum", "checksum"),
         watched(store, "write_shard", "all"),
     ]

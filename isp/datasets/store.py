@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,7 @@ from isp.files import whole_file
 
 FORMAT = 1
 PER_SHARD = 32
+PAGE = 4096  # bytes; what begins and ends with a page, in memory and in the file, needs no cache of the system
 COMPRESSIONS = ("none", "gzip", "lzf", "bitshuffle-lz4", "zstd")
 # name: shape of one pair's row, from the packed size, and type
 ROWS: dict[str, tuple[tuple[int, ...], str]] = {
@@ -218,7 +220,11 @@ def write_shard(folder: str, plan: Mapping[str, Any], number: int, first: int, s
     """
     the, source, choice = _opened(json.dumps(plan))
     size = the.size
-    with whole_file(shard_path(Path(folder), number), overwrite=True) as part, h5py.File(part, "w") as file:
+    with (
+        whole_file(shard_path(Path(folder), number), overwrite=True) as part,
+        h5py.File(part, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
+        _past_the_cache(part) as direct,
+    ):
         file.attrs["format"], file.attrs["version"], file.attrs["cfa"] = FORMAT, __version__, "RGGB"
         count = stop - first
         options = compression_options(the.compression)
@@ -226,12 +232,14 @@ def write_shard(folder: str, plan: Mapping[str, Any], number: int, first: int, s
         clean = _dataset(file, "clean", (count, 3, 2 * size, 2 * size), "f2", options)
         rows = {name: np.zeros((count, *shape), kind) for name, (shape, kind) in ROWS.items()}
         records, checksums = [], np.zeros(count, "u4")
+        counts, target = _at_a_page((4, size, size), "<u2"), _at_a_page((3, 2 * size, 2 * size), "<f2")
         for row, index in enumerate(range(first, stop)):
             pair = make_pair(source, the.recipe, choice, seed=the.seed, index=index, size=size, isos=the.isos)
-            counts, target = _stored(pair)
-            noisy[row], clean[row] = counts, target
+            _store(pair, counts, target)
+            _put(noisy, row, counts, direct)
+            _put(clean, row, target, direct)
             record = json.dumps(pair.records[0])
-            values = _values(pair, record)
+            values = _values(pair)
             for name, value in values.items():
                 rows[name][row] = value
             records.append(record)
@@ -243,16 +251,49 @@ def write_shard(folder: str, plan: Mapping[str, Any], number: int, first: int, s
     return count
 
 
-def _stored(pair: Pairs) -> tuple[np.ndarray, np.ndarray]:
-    """Counts 4 h w, uint16, and clean 3 2h 2w, float16."""
-    counts = compiled.counts(pair.noisy, float(pair.scale), float(pair.black))
-    whole = pair.counts().numpy() if counts is None else counts
-    return whole[0].astype("<u2", copy=False), pair.clean[0].half().numpy().astype("<f2", copy=False)
+def _store(pair: Pairs, counts: np.ndarray, clean: np.ndarray) -> None:
+    """What a shard holds of a pair, into counts 4 h w, uint16, and clean 3 2h 2w, float16."""
+    if compiled.counts(pair.noisy, float(pair.scale), float(pair.black), counts) is None:
+        counts[:] = pair.counts()[0].numpy()
+    torch.from_numpy(clean).copy_(pair.clean[0])
 
 
-def _values(pair: Pairs, record: str) -> dict[str, Any]:
-    said = json.loads(record)
-    tensors = {name: getattr(pair, name)[0].double().numpy() for name in ROWS if name not in ("index", "seed")}
+def _at_a_page(shape: tuple[int, ...], kind: str) -> np.ndarray:
+    """An array that begins where a page of memory does, with any values."""
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    room = np.empty(size + PAGE, np.uint8)
+    start = -room.ctypes.data % PAGE
+    return room[start : start + size].view(kind).reshape(shape)
+
+
+@contextmanager
+def _past_the_cache(path: Path) -> Iterator[int | None]:
+    """A descriptor by which whole pages go to the disk at once; None where the system has no such way."""
+    try:
+        direct = os.open(path, os.O_WRONLY | os.O_DIRECT)
+    except (AttributeError, OSError):
+        yield None
+        return
+    try:
+        yield direct
+    finally:
+        os.close(direct)
+
+
+def _put(dataset: h5py.Dataset, row: int, values: np.ndarray, direct: int | None) -> None:
+    """Write a row; straight to the disk where it can be: the system's cache takes longer to copy a pair than the noise
+    takes to draw, and keeps what is not read before the cache is full of other pairs."""
+    start = dataset.id.get_offset()
+    if direct is not None and start is not None and not (start | values.nbytes | values.ctypes.data) % PAGE:
+        with suppress(OSError):  # what the disk does not take goes the other way, and fails there
+            if os.pwrite(direct, values, start + row * values.nbytes) == values.nbytes:
+                return
+    dataset[row] = values
+
+
+def _values(pair: Pairs) -> dict[str, Any]:
+    said = pair.records[0]
+    tensors = {name: getattr(pair, name)[0].numpy() for name in ROWS if name not in ("index", "seed")}
     return {"index": said["index"], "seed": said["seed"], **tensors}
 
 
@@ -271,8 +312,11 @@ def checksum(counts: np.ndarray, clean: np.ndarray, values: Mapping[str, Any], r
 def _dataset(
     file: h5py.File, name: str, shape: tuple[int, ...], kind: str, options: Mapping[str, Any] | None
 ) -> h5py.Dataset:
-    if options is None:  # one piece: a pair, and any crop of it, is read at its place
-        return file.create_dataset(name, shape, kind)
+    if options is None:  # one piece, there from the start: a pair, and any crop of it, has its place
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        return file.create_dataset(name, shape, kind, dcpl=layout)
     return file.create_dataset(name, shape, kind, chunks=(1, 1, *shape[2:]), **options)
 
 

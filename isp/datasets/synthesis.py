@@ -443,14 +443,15 @@ def choose_window(height: int, width: int, side: int, rng: np.random.Generator) 
 
 def cut(picture: Tensor, window: tuple[int, int], side: int) -> Tensor:
     """3 side side of a picture 3 H W; beyond its edges it goes on as in a mirror."""
-    for axis, start in zip((1, 2), window, strict=True):
+    picture = picture.permute(1, 2, 0)  # as readers leave it in memory: whole rows are copied
+    for axis, start in enumerate(window):
         size = picture.shape[axis]
         if start + side <= size:
             picture = picture.narrow(axis, start, side)
         else:
             at = torch.arange(start, start + side, device=picture.device) % (2 * size)
             picture = picture.index_select(axis, torch.minimum(at, 2 * size - 1 - at))
-    return picture
+    return picture.permute(2, 0, 1)
 
 
 def unprocess_clean(picture: Tensor, draw: Draw) -> Tensor:
@@ -497,12 +498,13 @@ def degrade(clean: Tensor, draws: Sequence[Draw], recipe: Recipe, generator: tor
             target, x = scale_channels(target, factors), scale_channels(x, factors)
             variance = variance * factors**2
         elif isinstance(step, RgbNoise):
-            if not any(d.steps[n] for d in draws for n in range(number + 1, recipe.steps.index(recipe.sensor))):
-                x = mosaic(x, PATTERN)  # no step mixes pixels any more: a third of the noise does
             added = _column([v["sigma"] ** 2 if v else 0.0 for v in drawn], clean)
-            noisy = compiled.add_noise(x, float(added.sqrt()), generator) if len(draws) == 1 else None
-            x = torch.addcmul(x, like(x, generator), added.sqrt()[..., None, None]) if noisy is None else noisy
-            variance = variance + added
+            last = not any(d.steps[n] for d in draws for n in range(number + 1, recipe.steps.index(recipe.sensor)))
+            seen = compiled.add_noise(x, float(added), generator) if last and len(draws) == 1 else None
+            if seen is None:
+                x = _mosaic(x) if last else x  # what the sensor does not see needs no noise
+                seen = torch.addcmul(x, like(x, generator), added.sqrt()[..., None, None])
+            x, variance = seen, variance + added
         elif isinstance(step, Downsample):
             factor = next(v for v in drawn if v)["factor"]  # one for the batch
             target, x = downsample(target, factor), downsample(x, factor)

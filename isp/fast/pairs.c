@@ -83,20 +83,6 @@ void isp_normals(const uint64_t *restrict raw, ptrdiff_t count, float *restrict 
     }
 }
 
-/* 2 count numbers with normal noise of this deviation, z in the order of isp_normals. */
-void isp_add_noise(const float *restrict x, ptrdiff_t count, uint64_t *restrict state, float deviation,
-                   float *restrict out)
-{
-    float z[2][BLOCK];
-    for (ptrdiff_t at = 0; at < count; at += BLOCK) {
-        ptrdiff_t size = count - at < BLOCK ? count - at : BLOCK;
-        draw(state, size, z[0], z[1]);
-        for (int half = 0; half < 2; half++)
-            for (ptrdiff_t i = 0; i < size; i++)
-                out[half * count + at + i] = x[half * count + at + i] + deviation * z[half][i];
-    }
-}
-
 /* Sensor-linear camera RGB, 3 height width, of a picture of 8 bits, 3 height width with these strides in bytes.
  * table: 256, the display-linear value of each byte. numbers: matrix 3x3 to balanced camera RGB; lift - 1 of each
  * channel; what undoes white balance and exposure, of each channel; 1 / (3 white); the grey from which whites saturate,
@@ -130,42 +116,39 @@ void isp_unprocess(const uint8_t *picture, const ptrdiff_t *strides, ptrdiff_t h
     }
 }
 
-/* What a sensor's counts say of size sites of a row, the first of them an even one. even, odd: the light of even and of
- * odd sites; shot, read: 2 each. */
-static inline void count_row(const float *restrict even, const float *restrict odd, const float *restrict z,
-                             ptrdiff_t size, const float *shot, const float *read, float gain, float scale, float black,
-                             float *restrict to)
+/* Light with noise of variance shot x + read. */
+static inline float noisy(float light, float shot, float read, float z)
 {
-    const float s0 = shot[0], s1 = shot[1], o0 = read[0], o1 = read[1];
-    float seen[BLOCK];
-    for (ptrdiff_t i = 0; i < size; i += 2) seen[i] = even[i], seen[i + 1] = odd[i + 1];
-    for (ptrdiff_t i = 0; i < size; i++) {
-        float light = seen[i] / gain;
-        float variance = (i & 1 ? s1 : s0) * largest(light, 0.0f) + (i & 1 ? o1 : o0);
-        float noisy = light + __builtin_sqrtf(variance) * z[i];
-        float counts = smallest(largest(noisy * scale, -black), scale);
-        to[i] = __builtin_rintf(counts) / scale * gain;
-    }
+    return light + __builtin_sqrtf(shot * largest(light, 0.0f) + read) * z;
 }
 
-/* A sensor's whole counts, height width of even sizes, linear again: light / gain, noise of variance shot x + read,
- * clipped and rounded, times gain. x: a mosaic, or, with 3 planes, RGB, of which it sees RGGB. shot, read: 4, of the
- * sites of each 2x2 block in reading order. Normal numbers in the order of isp_normals: the lower half of the frame
- * gets the second ones. */
+/* A mosaic height width, of even sizes, with noise of variance shot x + read; with scale > 0 what a sensor's counts say of
+ * it, linear again: light / gain, noise, clipped and rounded, times gain. x: a mosaic, or, with 3 planes, RGB, of which it
+ * sees RGGB. shot, read: 4, of the sites of each 2x2 block in reading order. Normal numbers in the order of isp_normals:
+ * the lower half of the frame gets the second ones. */
 void isp_expose(const float *restrict x, ptrdiff_t planes, ptrdiff_t height, ptrdiff_t width, uint64_t *restrict state,
                 const float *restrict shot, const float *restrict read, float gain, float scale, float black,
                 float *restrict out)
 {
     const ptrdiff_t plane = planes == 3 ? height * width : 0;
-    float z[2][BLOCK];
+    float light[BLOCK], z[2][BLOCK];
     for (ptrdiff_t row = 0; row < height / 2; row++)
         for (ptrdiff_t at = 0; at < width; at += BLOCK) {
             ptrdiff_t size = width - at < BLOCK ? width - at : BLOCK;
             draw(state, size, z[0], z[1]);
             for (int half = 0; half < 2; half++) {
-                ptrdiff_t y = row + half * height / 2, place = y * width + at, site = y & 1;
-                count_row(x + site * plane + place, x + (site + 1) * plane + place, z[half], size, shot + 2 * site,
-                          read + 2 * site, gain, scale, black, out + place);
+                const ptrdiff_t y = row + half * height / 2, site = y & 1, place = y * width + at;
+                const float *even = x + site * plane + place, *odd = even + plane, *s = shot + 2 * site;
+                const float *o = read + 2 * site;
+                float *restrict to = out + place;
+                for (ptrdiff_t i = 0; i < size; i += 2) light[i] = even[i], light[i + 1] = odd[i + 1];
+                if (scale > 0)
+                    for (ptrdiff_t i = 0; i < size; i++) {
+                        float dn = noisy(light[i] / gain, s[i & 1], o[i & 1], z[half][i]) * scale;
+                        to[i] = __builtin_rintf(smallest(largest(dn, -black), scale)) / scale * gain;
+                    }
+                else
+                    for (ptrdiff_t i = 0; i < size; i++) to[i] = noisy(light[i], s[i & 1], o[i & 1], z[half][i]);
             }
         }
 }

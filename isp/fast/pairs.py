@@ -22,7 +22,6 @@ SIZE, FLOAT, POINTER = ctypes.c_ssize_t, ctypes.c_float, ctypes.c_void_p
 SIGNATURES: dict[str, list[Any]] = {
     "isp_normals": [POINTER, SIZE, POINTER],
     "isp_unprocess": [POINTER, POINTER, SIZE, SIZE, POINTER, POINTER, POINTER],
-    "isp_add_noise": [POINTER, SIZE, POINTER, FLOAT, POINTER],
     "isp_expose": [POINTER, SIZE, SIZE, SIZE, POINTER, POINTER, POINTER, FLOAT, FLOAT, FLOAT, POINTER],
     "isp_pack": [POINTER, SIZE, SIZE, FLOAT, FLOAT, POINTER],
     "isp_counts": [POINTER, SIZE, FLOAT, FLOAT, POINTER],
@@ -79,14 +78,9 @@ def unprocess(
     return out
 
 
-def add_noise(x: Tensor, deviation: float, generator: torch.Generator) -> Tensor | None:
-    """x plus deviation times isp.noise.spread.like, for an even number of samples; in its shape."""
-    kernel = _library()
-    if kernel is None or not _plain(x) or x.numel() % 2:
-        return None
-    state, out = _state(generator), torch.empty_like(x)
-    kernel.isp_add_noise(x.data_ptr(), x.numel() // 2, state.ctypes.data, deviation, out.data_ptr())
-    return out
+def add_noise(x: Tensor, variance: float, generator: torch.Generator) -> Tensor | None:
+    """An RGGB mosaic of RGB 1 3 H W of even sizes, with isp.noise.gaussian_noise of one variance: 1 1 H W."""
+    return _mosaic(x, generator, np.zeros(4), np.full(4, variance), 1.0, 0.0, 0.0)
 
 
 def expose(
@@ -97,11 +91,18 @@ def expose(
     x: a mosaic 1 1 H W, or RGB 1 3 H W, of which an RGGB mosaic is taken. shot, read: 1 1, or 1 4 for the sites of each
     2x2 block in reading order.
     """
+    return _mosaic(x, generator, shot.numpy(), read.numpy(), gain, scale, black)
+
+
+def _mosaic(
+    x: Tensor, generator: torch.Generator, shot: np.ndarray, read: np.ndarray, gain: float, scale: float, black: float
+) -> Tensor | None:
+    """See isp_expose."""
     kernel = _library()
     _, planes, height, width = x.shape
     if kernel is None or not _plain(x) or height % 2 or width % 2:
         return None
-    a, b = (_floats(np.broadcast_to(each.numpy(), (1, 4))) for each in (shot, read))
+    a, b = (_floats(np.broadcast_to(each, (1, 4))) for each in (shot, read))
     state, out = _state(generator), x.new_empty(1, 1, height, width)
     kernel.isp_expose(
         x.data_ptr(), planes, height, width, state.ctypes.data, a.ctypes.data, b.ctypes.data,
@@ -121,12 +122,11 @@ def pack(x: Tensor, scale: float, black: float) -> Tensor | None:
     return out
 
 
-def counts(noisy: Tensor, scale: float, black: float) -> np.ndarray | None:
-    """isp.datasets.synthesis.Pairs.counts of one pair, as uint16."""
+def counts(noisy: Tensor, scale: float, black: float, out: np.ndarray) -> np.ndarray | None:
+    """isp.datasets.synthesis.Pairs.counts of one pair, into `out`, uint16, contiguous, of as many numbers."""
     kernel = _library()
     if kernel is None or not _plain(noisy):
         return None
-    out = np.empty(noisy.shape, np.uint16)
     kernel.isp_counts(noisy.data_ptr(), noisy.numel(), scale, black, out.ctypes.data)
     return out
 
