@@ -148,7 +148,7 @@ INLINE unsigned decode(struct image *const *images, const int together, const in
             line[i][c - components] = images[i]->first[c]; /* the first pixel is predicted by it as by a left one */
         }
     }
-    const uint16_t *above = images[0]->above - components; /* to the left */
+    const uint16_t *above = images[0]->above - components; /* and to the left */
     const int width = images[0]->width, predictor = images[0]->predictor;
     for (int x = 0; x < width; x++) {
         for (int c = 0; c < components; c++)

@@ -1,6 +1,8 @@
 """Lossless JPEG: the encoder against two decoders written by others; the decoder against libjpeg-turbo's encoder and
 decoder and, for what these do not write, an encoder here that follows T.81 bit by bit."""
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -332,6 +334,15 @@ def test_real_mosaics(shared: Path) -> None:
         data = imagecodecs.jpeg8_encode(samples, lossless=True, predictor=number % 7 + 1, bitspersample=16)
         assert np.array_equal(decoded(data, mosaic.shape), mosaic), path
         assert np.array_equal(decoded(encode_lossless_jpeg(samples), mosaic.shape), mosaic), path
+
+
+@needs_decoder
+def test_reading_needs_no_imagecodecs() -> None:
+    """Nor PyTorch: both cost more time to import than the frame to decode."""
+    sample = Path(__file__).parents[2] / "data" / "samples" / "still_life.dng"
+    code = f"import isp, sys; isp.read({str(sample)!r}); print(sorted({{'imagecodecs', 'torch'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 # --- damage ---
