@@ -15,11 +15,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from isp.files import record_path
+from isp.files import record_path, remove_unfinished
 from isp.jobs import Job, resolve_options
 from isp.output import depth, save
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     from torch import Tensor
 
     from isp.options import RenderOptions
@@ -280,25 +282,40 @@ def _run_in_turn(jobs: Sequence[Job]) -> Iterator[Outcome]:
 
 
 def _run_in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    """An interrupt kills the workers, which in the middle of an import or of compiled code would take seconds to listen
+    to anything less. Their half-written files are removed here, also those of a worker that somebody else killed."""
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import active_children, get_context
 
-    executor = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
+    others = set(active_children())
+    executor = ProcessPoolExecutor(workers, get_context("spawn"))
+    children: set[BaseProcess] = set()
     try:
         with _signal_handler(signal.SIGINT, signal.SIG_IGN):  # inherited: Ctrl-C is for the parent alone to handle
             futures = {executor.submit(try_render, job): job for job in jobs}
+            children.update(set(active_children()) - others)
         for future in as_completed(futures):
             try:
                 yield future.result()
             except BrokenProcessPool:
                 yield Outcome(futures[future], "a worker process died, for want of memory perhaps; try fewer --workers")
     except BaseException:
-        for child in active_children():
-            child.terminate()
+        children.update(set(active_children()) - others)
+        for child in children:
+            child.kill()
         raise
     finally:
-        executor.shutdown(cancel_futures=True)
+        with _signal_handler(signal.SIGINT, signal.SIG_IGN):
+            executor.shutdown(cancel_futures=True)
+            for folder in {folder for job in jobs for folder in _folders(job)}:
+                remove_unfinished(folder, [child.pid for child in children])
+
+
+def _folders(job: Job) -> list[Path]:
+    """Where a job writes."""
+    files = [job.target, *([job.report] if job.report else [])]
+    return [path.parent for path in files] + ([job.dump_stages] if job.dump_stages else [])
 
 
 @contextmanager
@@ -312,10 +329,6 @@ def _signal_handler(number: int, handler: Any) -> Iterator[None]:
         yield
     finally:
         signal.signal(number, before)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGTERM, _exit_on_signal)
 
 
 def _exit_on_signal(number: int, _: Any) -> None:

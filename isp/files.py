@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,24 +15,42 @@ def whole_file(path: str | Path, overwrite: bool = False, sync: bool = True) -> 
     After an exception (a full disk, say) that file is removed and `path` is as it was. The suffix is kept, so that
     writers that go by it work. sync: wait for the disk, so that even a loss of power leaves the old file or the new
     one; without, it may leave an empty one, which does for what can be made again.
-    Raises FileExistsError where `path` exists and overwrite is False, FileNotFoundError where its folder does not exist.
+    Raises FileExistsError where `path` exists and overwrite is False, FileNotFoundError where its folder does not
+    exist. An OSError of the block names `path`.
     """
     path = Path(path)
     _refuse_existing(path, overwrite)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    temporary = path.with_name(f".{path.stem}.{os.urandom(4).hex()}{path.suffix}")
-    open(temporary, "xb").close()
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{os.urandom(2).hex()}{path.suffix}")
     try:
+        open(temporary, "xb").close()
         yield temporary
         if sync:
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
         _refuse_existing(path, overwrite)  # somebody may have written it meanwhile
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and str(error.filename or temporary) == str(temporary):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        if type(error) is OSError and error.errno is None:  # of a library
+            raise OSError(f"{path}: {str(error).replace(str(temporary), path.name)}") from error
         raise
+
+
+def demand_room(path: Path) -> None:
+    """Raise what the disk says where it takes no more: for libraries that tell that they failed, but not why."""
+    with open(path, "ab") as file:
+        file.write(bytes(1 << 20))
+
+
+def remove_unfinished(folder: Path, processes: Iterable[int | None]) -> None:
+    """Remove from a folder what processes that were killed, by their ids, have left of files that are not whole."""
+    for process in processes:
+        for path in folder.glob(f".*.{process}-{4 * '[0-9a-f]'}*"):
+            path.unlink(missing_ok=True)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

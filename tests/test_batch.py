@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -84,3 +87,27 @@ def test_each_has_its_own_warnings_and_failure(tmp_path: Path, monkeypatch: pyte
         assert "BaselineExposure is 99 stops" in ignored
         assert others == [f"rendering {todo[i].source}", f"helping {todo[i].source}"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_leaves_nothing_half_written(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 4000, (3000, 2000)).astype(np.uint16)
+    source = make_dng(tmp_path / "a.dng", noise, white_level=4095)
+    job = Job(source, tmp_path / "out" / "a.png", {"demosaic": "bilinear"}, bits=16)
+    killed: list[Path] = []
+
+    def kill() -> None:
+        deadline = time.monotonic() + 60
+        while not killed and time.monotonic() < deadline:
+            killed.extend((tmp_path / "out").glob(".a.*"))
+            time.sleep(0.001)
+        os.kill(int(killed[0].name.split(".")[2].split("-")[0]), signal.SIGKILL)
+
+    helper = threading.Thread(target=kill)
+    helper.start()
+    outcomes = list(run([job], workers=2))
+    helper.join()
+    assert [outcome.error for outcome in outcomes] == [
+        "a worker process died, for want of memory perhaps; try fewer --workers"
+    ]
+    assert list((tmp_path / "out").iterdir()) == []

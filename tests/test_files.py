@@ -1,10 +1,12 @@
 """Files appear whole or not at all."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from isp.files import whole_file
+from isp.files import remove_unfinished, whole_file
 
 
 def test_file_appears_under_its_name_only_at_the_end(tmp_path: Path) -> None:
@@ -45,6 +47,25 @@ def test_disk_is_waited_for_unless_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(synced) == 1
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_an_error_of_the_system_names_the_file(tmp_path: Path, named: bool) -> None:
+    path = tmp_path / "a.bin"
+    with pytest.raises(PermissionError) as failure, whole_file(path) as temporary:
+        raise OSError(errno.EACCES, "of no matter", *([str(temporary)] if named else []))
+    assert (failure.value.filename, failure.value.strerror) == (str(path), os.strerror(errno.EACCES))
+
+
+def test_an_error_of_a_library_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with pytest.raises(OSError, match=rf"^{path}: encoder error at a\.bin$"), whole_file(path) as temporary:
+        raise OSError(f"encoder error at {temporary}")
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="profile"), whole_file(tmp_path / "a.bin"):
+        (tmp_path / "profile").read_bytes()
+
+
 def test_existing_file_is_refused_unless_told(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
@@ -71,3 +92,18 @@ def test_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"folder .*nowhere does not exist"), whole_file(tmp_path / "nowhere/a"):
         pass
+
+
+def test_what_a_killed_process_leaves_can_be_told_and_removed(tmp_path: Path) -> None:
+    left = tmp_path / "a.left"
+    kept = {tmp_path / name for name in (f"a.{os.getpid()}-00ff.png", f".a.{os.getpid()}0-00ff.png", ".hidden")}
+    for path in kept:
+        path.touch()
+    with whole_file(tmp_path / "a.png") as temporary:
+        os.link(temporary, left)
+        remove_unfinished(tmp_path, [os.getpid() + 1])
+        assert temporary.exists()
+        remove_unfinished(tmp_path, [os.getpid() + 1, os.getpid()])
+        assert not temporary.exists()
+        left.rename(temporary)
+    assert set(tmp_path.iterdir()) == {*kept, tmp_path / "a.png"}

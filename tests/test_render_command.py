@@ -16,6 +16,7 @@ import OpenImageIO as oiio  # noqa: N813
 import pytest
 import tifffile
 import yaml
+from disks import files_up_to
 from dng_factory import make_dng
 from PIL import Image
 
@@ -319,6 +320,27 @@ def test_record_says_what_was_done(tmp_path: Path) -> None:
     assert files(tmp_path / "out") == {"a.exr.json"}
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("a.png", []),
+        ("a.exr", []),
+        ("pages/a.html", ["--report", "pages/"]),
+        ("stages/a.01-linearise.exr", ["--dump-stages", "stages"]),
+    ],
+)
+def test_a_full_disk_is_told_of_the_file_that_was_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dng(Path("a.dng"), size=80)
+    small = name == "pages/a.html"  # the picture fits
+    with files_up_to(50000 if small else 10000):
+        assert main(["a.dng", "-o", "a.exr" if name == "a.exr" else "a.png", *arguments]) == 1
+    assert capsys.readouterr().err == f"a.dng: error: File too large: {name}\n"
+    assert files(tmp_path) == {"a.dng", *({"a.png"} if small else set())}
+
+
 def test_stages_are_dumped_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = dng(tmp_path / "a.dng")
     arguments = [str(source), "--look", "neutral", "--dump-stages", str(tmp_path / "stages")]
@@ -348,7 +370,7 @@ def test_stages_are_dumped_as_they_are(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize("arguments", [[], pytest.param(["--workers", "2"], marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupt_ends_cleanly(tmp_path: Path, arguments: list[str], number: signal.Signals, code: int) -> None:
-    first = dng(tmp_path / "in" / "00.dng", size=700)
+    first = dng(tmp_path / "in" / "00.dng", size=1000 if arguments else 700)
     for i in range(1, 60):
         (tmp_path / "in" / f"{i:02}.dng").write_bytes(first.read_bytes())
     slow = ["--demosaic", "dlmmse"]  # not in the compiled kernel, which would be done before the signal comes
@@ -370,7 +392,9 @@ def test_interrupt_ends_cleanly(tmp_path: Path, arguments: list[str], number: si
             os.killpg(process.pid, number)  # a terminal's Ctrl-C reaches the workers too
         else:
             process.send_signal(number)
+        start = time.monotonic()
         _, error = process.communicate(timeout=60)
+        assert not arguments or time.monotonic() - start < 2, "workers die at once: 0.3 s on a busy machine"
     assert process.returncode == code
     assert "Traceback" not in error, error
     made = list((tmp_path / "out").iterdir())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isp.files import demand_room
 from isp.output.exif import EXIF_IFD, exif_block, exr_attributes, photo_tags, picture_tags
 from isp.output.icc import chromaticities, profile
 from isp.output.png import chunk, png_parts
@@ -85,6 +86,7 @@ def write_exr(path: Path, pixels: np.ndarray, meta: RawMetadata | None, space: s
         spec.attribute("chromaticities", oiio.TypeDesc("float[8]"), chromaticities(space))
     output = oiio.ImageOutput.create(str(path))
     if output is None:
-        raise OSError(f"{path}: {oiio.geterror()}")
+        raise OSError(f"OpenImageIO: {oiio.geterror()}")
     if not (output.open(str(path), spec) and output.write_image(pixels) and output.close()):
-        raise OSError(f"{path}: {output.geterror()}")
+        demand_room(path)
+        raise OSError(f"OpenImageIO: {output.geterror()}")

@@ -36,7 +36,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from isp._version import __version__
 from isp.datasets.recipes import Isos, load_recipe
-from isp.files import whole_file
+from isp.files import demand_room, whole_file
 from isp.nets.load import load_model, save_model
 from isp.nets.model import Model
 from isp.nets.widen import widen
@@ -265,7 +265,11 @@ class Engine:
             "ema": self.ema.state_dict(),
         }
         with whole_file(self.folder / CHECKPOINT, overwrite=True) as part:
-            torch.save(content, part)
+            try:
+                torch.save(content, part)
+            except RuntimeError:  # PyTorch's word for a full disk
+                demand_room(part)
+                raise
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT

@@ -15,6 +15,7 @@ import numpy as np
 import OpenImageIO as oiio  # noqa: N813
 import pytest
 import tifffile
+from disks import files_up_to
 from PIL import Image
 
 from isp.output import FORMATS, depth, save
@@ -328,9 +329,17 @@ def test_full_disk_or_interrupt_leaves_nothing(tmp_path: Path, name: str, monkey
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.avif", "a.exr"])
 def test_full_device_is_an_error_and_leaves_nothing(tmp_path: Path, name: str, small_disk: Path) -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(OSError, match=r"."):
+    with pytest.raises(OSError, match=rf"No space left on device: '{small_disk / name}'"):
         save(small_disk / name, rng.random((700, 700, 3)).astype(np.float32), linear=name == "a.exr")
     assert not list(small_disk.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.avif", "a.exr"])
+def test_what_cannot_be_written_is_named_with_the_reason(tmp_path: Path, name: str) -> None:
+    noise = np.random.default_rng(0).random((300, 300, 3)).astype(np.float32)
+    with files_up_to(20000), pytest.raises(OSError, match=rf"^\[Errno 27\] File too large: '{tmp_path / name}'$"):
+        save(tmp_path / name, noise, linear=name == "a.exr")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from disks import files_up_to
 
 from isp.nets.load import load_model
 from isp.train.config import TrainConfig
@@ -119,6 +120,11 @@ class TestInterruption:
         values["seed"] = 1
         with pytest.raises(ValueError, match="belongs to another recipe; seed: 0 and 1"):
             run(values, tmp_path)
+
+    def test_a_full_disk_names_the_checkpoint(self, values, tmp_path):
+        with files_up_to(20000), pytest.raises(OSError, match=rf"File too large: '{tmp_path}/checkpoint\.pt'"):
+            run(values, tmp_path)
+        assert not list(tmp_path.glob(".*"))
 
     def test_a_damaged_checkpoint_is_named(self, values, tmp_path):
         (tmp_path / "checkpoint.pt").write_bytes(b"PK\x03\x04 half")
