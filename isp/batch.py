@@ -58,7 +58,9 @@ def _steps(job: Job) -> Iterator[None]:
     raw = isp.raw.read(job.source)
     started += yield from _pause()
     meta = raw.meta
-    options = settled(meta, options)
+    options, reason = settled(meta, options)
+    if reason is not None:
+        origins["model"] = f"{origins.get('model', 'default')}: {reason}"
     report = None
     if job.report is not None:
         from isp.report import StageReport

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +56,8 @@ class RenderParameters:
     linear: bool
     noise_profile: np.ndarray | None  # planes 2: (shot, read) on the normalised scale, as the tag NoiseProfile
     model: str | None  # in the place of the demosaic
-    model_sha256: str | None  # of its weights
+    model_file: str | None  # that runs: its weights, or a network exported from them
+    model_sha256: str | None  # of that file
     strength: float
     runtime: str  # that runs the model; "auto" without one
     precision: str
@@ -86,22 +89,35 @@ class RenderParameters:
         }
 
 
-def settled(meta: RawMetadata, options: RenderOptions) -> RenderOptions:
-    """The options with model "auto" decided: the default model for Bayer frames whose noise is known from the file or
-    from a profile of the camera, unless a demosaic is asked for, and where a runtime is installed that is faster than
-    PyTorch or one is asked for; else no model."""
+def settled(meta: RawMetadata, options: RenderOptions) -> tuple[RenderOptions, str | None]:
+    """The options with model "auto" decided, and why; None where it was not open.
+
+    The default model for Bayer frames whose noise is known from the file or from a profile of the camera, unless a
+    demosaic is asked for, and where a runtime is installed that is faster than PyTorch or one is asked for; else none.
+    Raises ValueError where there is no model for what goes with one.
+    """
     if options.model != "auto":
-        return options
+        return options, None
     from isp.fast.models import choose
     from isp.noise.frame import frame_noise
 
-    suits = (
-        options.demosaic == "auto"
-        and meta.kind == "bayer"
-        and frame_noise(meta, None)[0] is not None
-        and (options.runtime != "auto" or choose(DEFAULT_MODEL).path is not None)
-    )
-    return replace(options, model=DEFAULT_MODEL if suits else None)
+    noise_profile, origin = frame_noise(meta, None)
+    obstacle = None
+    if options.demosaic != "auto":
+        obstacle = f"demosaic {options.demosaic} is asked for"
+    elif meta.kind != "bayer":
+        obstacle = f"the frame is {meta.kind}, not bayer"
+    elif noise_profile is None:
+        obstacle = "the noise of the frame is not known (no NoiseProfile, and no profile of the camera)"
+    elif options.runtime == "auto" and choose(DEFAULT_MODEL).path is None:
+        obstacle = "neither openvino nor onnxruntime can run it here"
+    if obstacle is None:
+        return replace(options, model=DEFAULT_MODEL), f"{DEFAULT_MODEL}, as the noise is known ({origin})"
+    try:
+        return replace(options, model=None), f"none, as {obstacle}"
+    except ValueError as error:
+        way = "; name one: --model NAME" if meta.kind == "bayer" else ""
+        raise ValueError(f"{error}: {obstacle}{way}") from None
 
 
 def resolve(meta: RawMetadata, options: RenderOptions, linear: Tensor | None = None) -> RenderParameters:
@@ -110,8 +126,9 @@ def resolve(meta: RawMetadata, options: RenderOptions, linear: Tensor | None = N
     linear: B 1 H W or B 3 H W, the frame after the sensor stages; needed by the white balances that look at it.
     Raises ValueError where a white balance must look at the frame and none was given.
     """
-    options = settled(meta, options)
     origins: dict[str, str] = {}
+    options, reason = settled(meta, options)
+    origins["model"] = "options.model" if reason is None else f"auto: {reason}"
     neutral, white_xy, origins["neutral"] = _white(meta, options, linear)
     origins["white_xy"] = origins["temperature"] = origins["tint"] = f"from neutral ({origins['neutral']})"
     temperature, tint = xy_to_temperature_tint(white_xy)
@@ -142,19 +159,20 @@ def resolve(meta: RawMetadata, options: RenderOptions, linear: Tensor | None = N
         origins[name] = f"options.{name}"
     origins["prophoto_to_output"] = "options.space"
     noise_profile, origins["noise_profile"] = meta.noise_profile, meta.origins.get("noise_profile", "default")
-    digest, runtime, precision = None, options.runtime, options.precision
+    file, digest, runtime, precision = None, None, options.runtime, options.precision
     if options.model is not None:
         choice, takes_noise = _for_model(meta, options, linear)
-        digest, runtime, precision = choice.sha256, choice.runtime, choice.precision
+        runtime, precision = choice.runtime, choice.precision
+        file, digest = _ran(choice)
         if takes_noise:
             from isp.noise.frame import frame_noise
 
             noise_profile, origins["noise_profile"] = frame_noise(meta, linear)
-        for name in ("model", "strength"):
-            origins[name] = f"options.{name}"
+        origins["strength"] = "options.strength"
         origins["runtime"] = choice.reason
-        origins["precision"] = "auto" if options.precision == "auto" else "options.precision"
-        origins["model_sha256"] = "the weights' file"
+        origins["precision"] = _why(choice) if options.precision == "auto" else "options.precision"
+        origins["model_file"] = "of the model, for runtime and precision"
+        origins["model_sha256"] = "model_file"
     demosaic, origins["demosaic"] = options.demosaic, "options.demosaic"
     if demosaic == "auto":
         demosaic, origins["demosaic"] = default_method(meta.kind), "auto, for the sensor"
@@ -181,6 +199,7 @@ def resolve(meta: RawMetadata, options: RenderOptions, linear: Tensor | None = N
         linear=options.linear,
         noise_profile=noise_profile,
         model=options.model,
+        model_file=file,
         model_sha256=digest,
         strength=options.strength,
         runtime=runtime,
@@ -219,6 +238,33 @@ def _for_model(meta: RawMetadata, options: RenderOptions, linear: Tensor | None)
     if "sigma" not in inputs and options.strength != 1:
         raise ValueError(f"strength is {options.strength:g}, but model {options.model!r} takes no noise map; leave it")
     return choice, "sigma" in inputs
+
+
+def _why(choice: Choice) -> str:
+    """What decided a precision that was left open."""
+    if choice.precision == "int8":
+        return "auto: the model has it"
+    if choice.precision == "bfloat16":
+        return "auto: the model has no int8, and the processor has bfloat16"
+    if choice.runtime != "openvino":
+        return f"auto: of runtime {choice.runtime}"
+    return "auto: the model has no int8, and the processor no bfloat16"
+
+
+def _ran(choice: Choice) -> tuple[str, str]:
+    """The file that runs, and its SHA-256."""
+    from isp.fast.exports import cached
+
+    file = choice.weights if choice.runtime == "torch" else choice.path or cached(choice.weights)
+    stat = file.stat()
+    return str(file), _sha256(file, (stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=8)
+def _sha256(file: Path, version: tuple[int, int]) -> str:
+    from isp.fast.exports import digest_of
+
+    return digest_of(file)
 
 
 def _white(

@@ -72,7 +72,7 @@ STAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "network": (
         "Demosaic and denoise by the model.",
         (),
-        ("model", "model_sha256", "runtime", "strength", "noise_profile", "demosaic"),
+        ("model", "model_file", "model_sha256", "runtime", "precision", "strength", "noise_profile", "demosaic"),
     ),
     "highlights": ("What to do where the sensor saturated.", (), ("highlights",)),
     "opcodes3": ("The file's OpcodeList3, on camera RGB: lens corrections.", ("opcode_list3",), ()),
@@ -439,9 +439,9 @@ def _plain(value: Any) -> Html:
 def _origin(origin: str, origins: Mapping[str, str]) -> Html:
     """The origin with its kind: tag (of the file), user, estimated or default."""
     option = next((word.split(":")[0] for word in origin.split("options.")[1:]), "").split(" ")[0]
-    by_user = origins.get(option) if option else None
+    by_user, _, reason = origins.get(option, "").partition(": ")
     if by_user:
-        kind = by_user.split(" ")[0]  # "user", or "sidecar NAME"
+        kind, origin = by_user.split(" ")[0], reason or origin  # "user", "sidecar NAME", or "default: REASON"
     elif origin.startswith("estimated"):
         kind = "estimated"
     elif " tag " in f" {origin} " or "LibRaw" in origin:

@@ -16,6 +16,7 @@ from dng_factory import make_dng
 from PIL import Image
 
 import isp
+from isp.locate import find_model
 from isp.nets import inference
 from isp.nets.load import save_model
 from isp.nets.model import Model, ModelConfig
@@ -112,6 +113,7 @@ def test_the_record_names_model_and_noise(tmp_path: Path, trained: Path) -> None
         assert record["options"]["model"] == {"value": str(trained), "origin": "user"}
         said = record["parameters"]
         assert said["model"]["value"] == str(trained)
+        assert said["model_file"]["value"] == str(trained / "model.safetensors")
         assert said["model_sha256"]["value"] == digest
         assert said["strength"] == {"value": 0.5, "origin": "options.strength"}
         assert said["runtime"]["value"] == "torch"
@@ -136,6 +138,51 @@ def test_the_default_is_the_shipped_model_where_it_suits(tmp_path: Path) -> None
         assert record["parameters"]["model"]["value"] == model
         assert record["options"]["model"]["value"] == model
         assert model is not None or record["parameters"]["demosaic"]["value"] == "msg"
+
+
+def test_the_record_has_the_file_that_ran_and_the_reasons_of_what_was_left_open(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    source = dng(tmp_path / "a.dng")
+    unknown = dng(tmp_path / "b.dng", noise_profile=None)
+
+    def record(source: Path, *arguments: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        assert main([str(source), "--record", "-Y", "-o", str(tmp_path / "a.png"), *arguments]) == 0
+        record = json.loads((tmp_path / "a.png.json").read_text())
+        return record["options"], record["parameters"]
+
+    folder = find_model(DEFAULT_MODEL).parent
+    for arguments, name, reason in (
+        ([], "model-int8.onnx", "auto: the model has it"),
+        (["--precision", "float32"], "model.onnx", "options.precision"),
+        (["--runtime", "torch"], "model.safetensors", "auto: of runtime torch"),
+    ):
+        options, said = record(source, *arguments)
+        assert options["model"]["origin"] == "default: pyramid, as the noise is known (IFD0 tag 51041 NoiseProfile)"
+        assert said["model_file"]["value"] == str(folder / name)
+        assert said["model_sha256"]["value"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        assert said["precision"]["origin"] == reason
+    options, said = record(unknown)
+    assert options["model"]["origin"].startswith("default: none, as the noise of the frame is not known")
+    assert said["model_file"]["value"] is said["model_sha256"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["--precision", "int8"], "precision is 'int8'"),
+        (["--runtime", "torch"], "runtime is 'torch'"),
+        (["--strength", "2"], "strength is 2.0"),
+    ],
+)
+def test_what_goes_with_a_model_says_why_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], asked: str
+) -> None:
+    source = dng(tmp_path / "a.dng", noise_profile=None)
+    assert main([str(source), *arguments]) == 1
+    assert capsys.readouterr().err == (
+        f"{source}: error: {asked}, but it goes with a model, and there is none: the noise of the frame is not known "
+        "(no NoiseProfile, and no profile of the camera); name one: --model NAME\n"
+    )
 
 
 def test_stages_are_dumped_with_the_network_among_them(tmp_path: Path, trained: Path) -> None:
