@@ -42,7 +42,8 @@ class Job:
 
 def find_inputs(arguments: Sequence[str]) -> list[Path]:
     """The files that the arguments name, each once, in their order: a file as it is (even if missing), the raw files in
-    a folder (not in its subfolders), the raw files that match a glob pattern (`**` reaches into subfolders).
+    a folder (not in its subfolders), the raw files that match a glob pattern (`**` reaches into subfolders). A link to
+    a file is one of its own: whoever gives it another name waits for a picture of that name.
 
     Raises ValueError for a folder or a pattern that holds none.
     """
@@ -58,7 +59,7 @@ def find_inputs(arguments: Sequence[str]) -> list[Path]:
         if not paths:
             raise ValueError(f"{argument}: no raw files; looked for {' '.join(sorted(RAW_SUFFIXES))}")
         for p in paths:
-            found.setdefault(p.resolve(), p)
+            found.setdefault(p.parent.resolve() / p.name, p)
     return list(found.values())
 
 

@@ -122,6 +122,15 @@ def test_where_pictures_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out:
     assert files(tmp_path) == before
 
 
+def test_links_are_files_of_their_own(tmp_path: Path) -> None:
+    source = dng(tmp_path / "in" / "a.dng")
+    (tmp_path / "in" / "b.dng").symlink_to("a.dng")
+    (tmp_path / "same").symlink_to("in")
+    assert main([f"{tmp_path}/in", f"{tmp_path}/same", str(source), "-o", f"{tmp_path}/out/"]) == 0
+    assert files(tmp_path / "out") == {"a.png", "b.png"}
+    assert (tmp_path / "out" / "a.png").read_bytes() == (tmp_path / "out" / "b.png").read_bytes()
+
+
 def test_patterns_reach_into_subfolders(tmp_path: Path) -> None:
     dng(tmp_path / "in" / "a.dng")
     dng(tmp_path / "in" / "deep" / "er" / "b.DNG")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # LibRaw's flip (bit 0: mirror columns, bit 1: mirror rows, bit 2: transpose) as the TIFF tag Orientation
 ORIENTATION = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
 D65 = 21  # EXIF LightSource; LibRaw's table of matrices is for it
+HEAD = 64  # bytes; of shorter files LibRaw says "Input/output error"
 PICTURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"), (b"\x93NUMPY", "NumPy"),
             (b"RIFF", "RIFF"), (b"%PDF", "PDF"), (b"PK\3\4", "ZIP"))  # fmt: skip
 
@@ -36,21 +37,31 @@ def read_vendor(path: Path) -> tuple[RawImage, list[str]]:
     import rawpy
 
     with open_source(path) as file:
-        head = file.read(16)
+        head = file.read(HEAD)
     try:
         with rawpy.imread(str(path)) as raw:
             image, notes = _from_libraw(raw, path)
-    except rawpy.LibRawFileUnsupportedError:
-        kind = next((name for magic, name in PICTURES if head.startswith(magic)), None)
-        found = f"is a {kind} file" if kind else f"begins with {head[:8]!r}"
-        raise RawFileError(f"is not a raw file: it {found}, and LibRaw does not know it") from None
     except RawFileError:
         raise
     except (rawpy.LibRawError, rawpy.NotSupportedError, MemoryError, ValueError, ArithmeticError, OSError) as error:
+        if isinstance(error, rawpy.LibRawFileUnsupportedError) or len(head) < HEAD:
+            raise RawFileError(
+                f"is not a raw file: it {_beginning(head)}; expected a DNG, or a camera's raw file that LibRaw knows"
+            ) from None
         reason = error.args[0] if error.args else type(error).__name__
         reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         raise RawFileError(f"cannot be decoded: LibRaw says {' '.join(reason.split())!r}") from error
     return image, notes
+
+
+def _beginning(head: bytes) -> str:
+    """What a file is, by its first bytes, or what they are."""
+    if kind := next((name for magic, name in PICTURES if head.startswith(magic)), None):
+        return f"is a {kind} file"
+    text = head.decode("utf-8", "ignore")  # of the last letter a part may be missing
+    if len(text.encode()) > len(head) - 4 and all(letter.isprintable() or letter.isspace() for letter in text):
+        return f"is text that begins with {' '.join(text.split())[:20]!r}"
+    return f"begins with {head[:8]!r}"
 
 
 def _from_libraw(raw: rawpy.RawPy, path: Path) -> tuple[RawImage, list[str]]:

@@ -279,7 +279,9 @@ class TrainConfig:
             for text in overrides:
                 _override(values, text)
             return cls.from_dict(values, str(path))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}; expected a recipe, as models/flat/recipe.yaml") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
 

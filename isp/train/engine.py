@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -37,7 +36,7 @@ from torch.optim.swa_utils import AveragedModel
 from isp._version import __version__
 from isp.datasets.recipes import Isos, load_recipe
 from isp.files import demand_room, whole_file
-from isp.nets.load import load_model, save_model
+from isp.nets.load import build, load_model, save_model
 from isp.nets.model import Model
 from isp.nets.widen import widen
 from isp.noise.upi import LAWS
@@ -121,11 +120,13 @@ class Engine:
         self.wrapped: dict[str, nn.Module] = {}
         self.optimisers: dict[str, Optimizer] = {}
         torch.manual_seed(config.seed)
-        model = Model(config.model)
+        model = build(config.model, f"recipe {config.name}")
         if config.start is not None:
             start = load_model(config.start)
-            if replace(start.config, arguments=model.config.arguments) != model.config:
-                raise ValueError(f"start: {config.start} is {start.config}; the recipe's model is {model.config}")
+            for name in ("network", "inputs", "base", "residual", "toe"):
+                theirs, ours = getattr(start.config, name), getattr(config.model, name)
+                if theirs != ours:
+                    raise ValueError(f"start: {name} of {config.start} is {theirs!r}, of the recipe's model {ours!r}")
             try:
                 widen(model, start.state_dict())
             except ValueError as error:
@@ -289,7 +290,7 @@ class Engine:
                 raise ValueError(f"{path} does not fit the networks: {' '.join(str(error).split())}") from error
             self.step, self.seconds = content["step"], content["seconds"]
         if self._log is not None:
-            self._log.begin(self.step)
+            self._log.begin(self.step, self.seconds)
 
     def finish(self) -> Path:
         """Write model/: the averaged weights as a model that isp.load_model reads; the weights' path."""
@@ -436,8 +437,10 @@ class Log:
         self._count, self._waited, self._since = 0, 0.0, 0.0
         self._board: Any = None
 
-    def begin(self, step: int) -> None:
-        """Open the folder for a run that goes on from a step: later lines of an interrupted run are dropped."""
+    def begin(self, step: int, seconds: float) -> None:
+        """Open the folder for a run that goes on from a step, after so many seconds: later lines of an interrupted run
+        are dropped."""
+        self._since = seconds
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / LOG
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -463,11 +466,11 @@ class Log:
         self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
 
     def add(self, engine: Engine, terms: Mapping[str, Tensor], waited: float) -> str | None:
-        """Count a step; every log_every steps, a line of their means."""
+        """Count a step; every log_every steps and after the last one, a line of their means."""
         for name, value in terms.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
         self._count, self._waited = self._count + 1, self._waited + waited
-        if engine.step % self.config.log_every:
+        if engine.step % self.config.log_every and engine.step < self.config.steps:
             return None
         means = {name: float(value) / self._count for name, value in self._sums.items()}
         passed = engine.seconds - self._since

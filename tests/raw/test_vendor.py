@@ -171,11 +171,18 @@ def test_files_that_are_no_raws(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "grey.tif", MOSAIC)
     tifffile.imwrite(tmp_path / "rgb.tif", np.dstack([MOSAIC] * 3))
     (tmp_path / "text.dng").write_text("not a raw\n" * 30)
+    (tmp_path / "short.dng").write_text("not a raw")
+    (tmp_path / "short.nef").write_bytes(b"\x80\x03")
+    (tmp_path / "umlaut.dng").write_text("ÄÖÜ\n" * 30, encoding="utf-8")
     (tmp_path / "empty.dng").touch()
     (tmp_path / "folder.dng").mkdir()
     expected = {
         "picture.jpg": "is a JPEG file", "picture.png": "is a PNG file", "picture.gif": "is a GIF file",
-        "grey.tif": "TIFF without DNGVersion", "rgb.tif": "TIFF without DNGVersion", "text.dng": "not a raw file",
+        "grey.tif": "TIFF without DNGVersion", "rgb.tif": "TIFF without DNGVersion",
+        "text.dng": "is not a raw file: it is text that begins with 'not a raw not a raw '; expected a DNG",
+        "short.dng": "is not a raw file: it is text that begins with 'not a raw'; expected",
+        "short.nef": r"is not a raw file: it begins with b'.x80.x03'; expected a DNG",
+        "umlaut.dng": "is text that begins with 'ÄÖÜ ÄÖÜ",
         "empty.dng": "empty", "folder.dng": "folder", "missing.dng": "no such file",
     }  # fmt: skip
     if sys.platform != "win32":

@@ -22,6 +22,11 @@ def test_what_it_says_comes_back(values):
     assert yaml.safe_load(yaml.safe_dump(config.as_dict())) == config.as_dict()
 
 
+def test_a_missing_recipe_is_told_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/no\.yaml: No such file or directory; expected a recipe"):
+        TrainConfig.load(tmp_path / "no.yaml")
+
+
 def test_overrides(recipe):
     config = TrainConfig.load(
         recipe,

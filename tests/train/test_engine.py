@@ -115,6 +115,23 @@ class TestInterruption:
             (3, "training"), (6, "training"), (6, "validation"), (9, "training"), (12, "training"), (12, "validation"),
         ]  # fmt: skip
 
+    def test_a_short_run_has_a_line_of_its_last_step(self, values, tmp_path):
+        values |= {"log_every": 5, "checkpoint_minutes": 60}
+        run(values, tmp_path / "whole")
+        run(values, tmp_path / "parts", stop_at=5)
+        run(values, tmp_path / "parts")
+        for name in ("whole", "parts"):
+            lines = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+            training = [line for line in lines if line["kind"] == "training"]
+            assert [line["step"] for line in training] == [5, 10, 12]
+            assert training[2]["seconds_per_step"] * 2 <= training[2]["seconds"] - training[1]["seconds"] + 0.1
+            assert all(line["seconds_per_step"] * 5 <= line["seconds"] + 0.1 for line in training)
+
+    def test_arguments_that_the_network_does_not_take(self, values, tmp_path):
+        values["model"]["arguments"]["heads"] = 2
+        with pytest.raises(ValueError, match=r"^recipe small: cannot build flat with .* unexpected .* 'heads'$"):
+            run(values, tmp_path)
+
     def test_another_recipe_is_refused(self, values, tmp_path):
         run(values, tmp_path)
         values["seed"] = 1

@@ -88,7 +88,10 @@ class TestGan:
         with pytest.raises(ValueError, match=r"start: .*teacher does not fit into .*: weight network\.head"):
             run(gan_values, tmp_path / "narrow")
         gan_values["model"]["inputs"] = ["packed"]
-        with pytest.raises(ValueError, match=r"start: .*teacher is .*'packed', 'sigma'.*'packed',"):
+        with pytest.raises(ValueError, match=r"^start: inputs of .* is \('packed', 'sigma'\), of .* \('packed',\)$"):
+            run(gan_values, tmp_path / "other")
+        gan_values["model"] = {"network": "tiny-unet"}
+        with pytest.raises(ValueError, match=r"^start: network of .* is 'flat', of the recipe's model 'tiny-unet'$"):
             run(gan_values, tmp_path / "other")
 
 
