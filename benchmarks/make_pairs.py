@@ -10,7 +10,7 @@ Floor: reading the pictures and writing as many bytes as the pairs have, in as m
 than cores, for a shard that is synced keeps its process waiting. Processes have imported everything before the clock
 runs.
 
-Crops: random windows from a store and from the plain loop's file, both just written and so in the system's cache.
+Crops: random windows from a store and from the plain loop's file, both in the system's cache.
 
 Training: steps of small networks on one thread, with pairs made on the fly: the share of the time that a step waits, as
 the training's log has it, and the share of the processor that synthesis takes.
@@ -76,18 +76,15 @@ def plain_loop(folder: Path, pictures: Sequence[Path], pairs: int, size: int) ->
 
 
 def floor_shard(folder: str, plan: dict[str, Any], number: int, first: int, stop: int) -> int:
-    """Read what write_shard reads, write as much as it writes; the numbers written are the same each time."""
+    """Read what write_shard reads, write as much as it writes, as it does; the numbers are the same each time."""
     the, source, _ = store._opened(json.dumps(plan))
-    size = the.size
     rng = np.random.default_rng(0)
-    noisy = rng.integers(0, 1024, (4, size, size), dtype=np.uint16)
-    clean = rng.random((3, 2 * size, 2 * size), dtype=np.float32).astype(np.float16)
-    with whole_file(store.shard_path(Path(folder), number), overwrite=True) as part, h5py.File(part, "w") as file:
-        a = file.create_dataset("noisy", (stop - first, *noisy.shape), "u2")
-        b = file.create_dataset("clean", (stop - first, *clean.shape), "f2")
+    noisy, clean = store.rooms(the.size)
+    noisy[:], clean[:] = rng.integers(0, 1024, noisy.shape), rng.random(clean.shape, np.float32)
+    with store.written_shard(Path(folder), number, the.size, stop - first, None) as (_, put):
         for row, index in enumerate(range(first, stop)):
             source[index % len(source)]
-            a[row], b[row] = noisy, clean
+            put(row, noisy, clean)
     return stop - first
 
 
@@ -146,6 +143,7 @@ def measure_crops(photos: Path, *, pairs: int, size: int, rounds: int, count: in
             store.prepare(folder / "pairs", plan, pairs)
             for number, r in enumerate(store.shards(pairs, PER_SHARD)):
                 store.write_shard(str(folder / "pairs"), plan.as_dict(), number, r.start, r.stop)
+                store.verify_shard(str(folder / "pairs"), number, r.start, r.stop)  # into the system's cache
         pictures = [photos / name for name in plan.open_source().names]  # type: ignore[attr-defined]
         plain_loop(folder, pictures, pairs, size)
         rng = np.random.default_rng(0)

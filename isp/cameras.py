@@ -239,7 +239,7 @@ def _mixed(parts: Sequence[Camera], weights: np.ndarray) -> RawMetadata:
         for name in ("color_matrix1", "color_matrix2", "forward_matrix1", "forward_matrix2")
         if all(getattr(part.frame, name) is not None for part in parts)
     }
-    illuminants = dict(zip(ILLUMINANTS, parts[0].illuminants, strict=True))
+    illuminants: dict[str, Any] = dict(zip(ILLUMINANTS, parts[0].illuminants, strict=True))
     return RawMetadata(
         height=2,
         width=2,

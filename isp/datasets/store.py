@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
+import mmap
 import os
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -220,24 +220,16 @@ def write_shard(folder: str, plan: Mapping[str, Any], number: int, first: int, s
     """
     the, source, choice = _opened(json.dumps(plan))
     size = the.size
-    with (
-        whole_file(shard_path(Path(folder), number), overwrite=True) as part,
-        h5py.File(part, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
-        _past_the_cache(part) as direct,
-    ):
+    count, options = stop - first, compression_options(the.compression)
+    with written_shard(Path(folder), number, size, count, options) as (file, put):
         file.attrs["format"], file.attrs["version"], file.attrs["cfa"] = FORMAT, __version__, "RGGB"
-        count = stop - first
-        options = compression_options(the.compression)
-        noisy = _dataset(file, "noisy", (count, 4, size, size), "u2", options)
-        clean = _dataset(file, "clean", (count, 3, 2 * size, 2 * size), "f2", options)
         rows = {name: np.zeros((count, *shape), kind) for name, (shape, kind) in ROWS.items()}
         records, checksums = [], np.zeros(count, "u4")
-        counts, target = _at_a_page((4, size, size), "<u2"), _at_a_page((3, 2 * size, 2 * size), "<f2")
+        counts, target = rooms(size)
         for row, index in enumerate(range(first, stop)):
             pair = make_pair(source, the.recipe, choice, seed=the.seed, index=index, size=size, isos=the.isos)
             _store(pair, counts, target)
-            _put(noisy, row, counts, direct)
-            _put(clean, row, target, direct)
+            put(row, counts, target)
             record = json.dumps(pair.records[0])
             values = _values(pair)
             for name, value in values.items():
@@ -251,6 +243,39 @@ def write_shard(folder: str, plan: Mapping[str, Any], number: int, first: int, s
     return count
 
 
+@contextmanager
+def written_shard(
+    folder: Path, number: int, size: int, count: int, options: Mapping[str, Any] | None
+) -> Iterator[tuple[h5py.File, Callable[[int, np.ndarray, np.ndarray], None]]]:
+    """A shard's file, which takes its place when the block ends, and what puts a pair's counts and clean side in a row.
+
+    Where the system can, rows go straight to the disk: into its cache each would be copied, and from there be written
+    later all the same. options: of compression_options.
+    """
+    with (
+        whole_file(shard_path(folder, number), overwrite=True) as part,
+        h5py.File(part, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
+        ExitStack() as stack,
+    ):
+        noisy = _dataset(file, "noisy", (count, 4, size, size), "u2", options)
+        clean = _dataset(file, "clean", (count, 3, 2 * size, 2 * size), "f2", options)
+        direct: int | None = None
+        with suppress(AttributeError, OSError):  # a system without such a way, a disk that has none
+            direct = os.open(part, os.O_WRONLY | os.O_DIRECT)
+            stack.callback(os.close, direct)
+
+        def put(row: int, *pair: np.ndarray) -> None:
+            for dataset, values in zip((noisy, clean), pair, strict=True):
+                start = dataset.id.get_offset()
+                if direct is not None and start is not None and not (start | values.nbytes | values.ctypes.data) % PAGE:
+                    with suppress(OSError):  # what the disk does not take goes the other way, and fails there
+                        if os.pwrite(direct, values.data, start + row * values.nbytes) == values.nbytes:
+                            continue
+                dataset[row] = values
+
+        yield file, put
+
+
 def _store(pair: Pairs, counts: np.ndarray, clean: np.ndarray) -> None:
     """What a shard holds of a pair, into counts 4 h w, uint16, and clean 3 2h 2w, float16."""
     if compiled.counts(pair.noisy, float(pair.scale), float(pair.black), counts) is None:
@@ -258,37 +283,15 @@ def _store(pair: Pairs, counts: np.ndarray, clean: np.ndarray) -> None:
     torch.from_numpy(clean).copy_(pair.clean[0])
 
 
-def _at_a_page(shape: tuple[int, ...], kind: str) -> np.ndarray:
-    """An array that begins where a page of memory does, with any values."""
-    size = math.prod(shape) * np.dtype(kind).itemsize
-    room = np.empty(size + PAGE, np.uint8)
-    start = -room.ctypes.data % PAGE
-    return room[start : start + size].view(kind).reshape(shape)
-
-
-@contextmanager
-def _past_the_cache(path: Path) -> Iterator[int | None]:
-    """A descriptor by which whole pages go to the disk at once; None where the system has no such way."""
-    try:
-        direct = os.open(path, os.O_WRONLY | os.O_DIRECT)
-    except (AttributeError, OSError):
-        yield None
-        return
-    try:
-        yield direct
-    finally:
-        os.close(direct)
-
-
-def _put(dataset: h5py.Dataset, row: int, values: np.ndarray, direct: int | None) -> None:
-    """Write a row; straight to the disk where it can be: the system's cache takes longer to copy a pair than the noise
-    takes to draw, and keeps what is not read before the cache is full of other pairs."""
-    start = dataset.id.get_offset()
-    if direct is not None and start is not None and not (start | values.nbytes | values.ctypes.data) % PAGE:
-        with suppress(OSError):  # what the disk does not take goes the other way, and fails there
-            if os.pwrite(direct, values, start + row * values.nbytes) == values.nbytes:
-                return
-    dataset[row] = values
+def rooms(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where a pair is put to be written, 4 size size, uint16, and 3 2size 2size, float16: in memory at the beginning of
+    pages, large ones where Linux has them, of which a disk takes more at once."""
+    counts, clean = 4 * size**2, 12 * size**2  # samples of two bytes
+    memory = mmap.mmap(-1, 2 * (counts + clean), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    samples = np.frombuffer(memory, "<u2")
+    return samples[:counts].reshape(4, size, size), samples[counts:].view("<f2").reshape(3, 2 * size, 2 * size)
 
 
 def _values(pair: Pairs) -> dict[str, Any]:
@@ -303,7 +306,7 @@ def checksum(counts: np.ndarray, clean: np.ndarray, values: Mapping[str, Any], r
 
     crc = 0
     for array in (counts, clean):  # zlib's takes six times as long
-        crc = deflate_crc32(np.ascontiguousarray(array).data.cast("B"), crc)
+        crc = deflate_crc32(np.ascontiguousarray(array).data.cast("B"), crc)  # type: ignore[arg-type]
     for name, (_, kind) in ROWS.items():
         crc = zlib.crc32(np.asarray(values[name], dtype=kind).tobytes(), crc)
     return zlib.crc32(record.encode(), crc)

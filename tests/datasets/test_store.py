@@ -1,6 +1,7 @@
 """The pair store: bytes, checksums, resumption, damage, and reading it for training."""
 
 import json
+import os
 import shutil
 
 import h5py
@@ -111,6 +112,26 @@ def test_the_same_shard_twice_is_the_same_file(tmp_path, plan):
     shard_path(tmp_path, 0).unlink()
     fill(tmp_path, plan, 4)
     assert shard_path(tmp_path, 0).read_bytes() == first
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_past_the_system_s_cache_or_through_it_the_pairs_are_the_same(tmp_path, plan, monkeypatch, compression):
+    """With a size of which every row is whole pages of memory, and with one of which none is."""
+    written = []
+    for size in (32, 12):
+        the = Plan(**{**vars(plan), "size": size, "compression": compression})
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", lambda *a, pwrite=os.pwrite: written.append(pwrite(*a)) or written[-1])
+            fill(tmp_path / f"past-{size}", the, 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", lambda *a: 0)
+            fill(tmp_path / f"through-{size}", the, 2)
+        assert contents(tmp_path / f"past-{size}") == contents(tmp_path / f"through-{size}")
+        assert not problems(tmp_path / f"past-{size}")
+    if compression == "gzip":
+        assert not written
+    elif not written:
+        pytest.skip("this disk cannot be written to past the cache")
 
 
 def test_a_store_grows_and_does_not_shrink(tmp_path, plan):
