@@ -201,6 +201,10 @@ class _Alive(TorchDispatchMode):
         self.now = self.most = 0
         self.known: set[int] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:  # for which PyTorch would import its compiler: seconds
+        return False
+
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         for x in tree_leaves(result):

@@ -1,5 +1,7 @@
 """One model on whole mosaics: phases, sizes, tiles against the whole."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -179,6 +181,22 @@ def test_bfloat16_is_near_float32_and_leaves_the_base_alone():
         for dtype in (torch.float32, torch.bfloat16)
     )
     assert (half - full).abs().max() < 1e-6
+
+
+def test_no_compiler_is_imported():
+    """Seconds, which PyTorch takes for its own at the first draw of a normal number on the device meta, as where a
+    runtime runs the network, and where memory is counted."""
+    code = """
+import sys, torch
+from isp.nets.inference import sample_bytes
+from isp.nets.model import Model, ModelConfig
+config = ModelConfig("pyramid", inputs=("packed", "sigma", "base"), base="msg", toe=1e-3)
+with torch.device("meta"):
+    Model(config)
+assert sample_bytes(Model(config)) > 0
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_memory_of_a_tile_is_counted():
