@@ -292,6 +292,10 @@ class _CallableModule(ModuleType):
         return render(*args, **kwargs)
 
 
+if __name__ in ("__main__", "__mp_main__"):  # in processes of our own
+    # OpenVINO's converter of other formats takes longer to import than all the rest of it, which does without
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
+
 if __name__ == "__main__":
     sys.exit(main())
 else:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from isp.cache import own_folder
+
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # by the name of a runtime; the first is the faster
+COMPILED = 8  # of a network, for so many shapes and settings, are kept
 Network = Callable[..., np.ndarray]  # the inputs of a file, in its order, to its output; float32
 
 
@@ -93,7 +97,17 @@ def _openvino(path: Path, threads: int, streams: int, shape: tuple[int, ...] | N
         model.reshape(list(shape))
     arithmetic = "bf16" if precision != "float32" and native_bfloat16() else "f32"
     properties = {"INFERENCE_PRECISION_HINT": arithmetic, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams}
-    return core.compile_model(model, "CPU", properties)
+    try:
+        # What it compiles is kept: two thirds of the time to do so. It makes anew what is not whole, or of another
+        # version or processor.
+        folder = own_folder(f"openvino-{sha256(path.read_bytes()).hexdigest()[:24]}")
+    except OSError:
+        return core.compile_model(model, "CPU", properties)
+    compiled = core.compile_model(model, "CPU", properties | {"CACHE_DIR": str(folder)})
+    with suppress(OSError):  # another process has removed them too, perhaps
+        for old in sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_mtime_ns)[:-COMPILED]:
+            old.unlink()
+    return compiled
 
 
 def _onnxruntime(path: Path, threads: int) -> Any:

@@ -15,7 +15,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from isp.cache import cache_folder
+from isp.cache import cache_folder, own_folder, refuse_shared
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.c", "pairs.c", "ljpeg.c"))
 # Without errno and traps loops with roots and comparisons turn into vectors; infinities and NaN keep their meaning.
@@ -57,13 +57,12 @@ def _built() -> Path:
     flags = [*compiler[1:], *FLAGS, *(WIDEST if MACHINE in ("x86_64", "AMD64") else ())]
     path = cache_folder() / f"kernel-{_key(Path(program), flags)}.so"
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _refuse_shared(path.parent)
+        own_folder()
         if not path.is_file():
             _compile([program, *flags], path)
-        _refuse_shared(path)
+        refuse_shared(path)
     except OSError as error:
-        raise UnavailableError(f"{path}: {error.strerror or error}") from error
+        raise UnavailableError(f"{error.filename or path}: {error.strerror or error}") from error
     return path
 
 
@@ -110,14 +109,3 @@ def _processor() -> str:
         import platform
 
         return platform.processor()
-
-
-def _refuse_shared(path: Path) -> None:
-    """Raise UnavailableError for what another user owns or may write to."""
-    if not hasattr(os, "getuid"):
-        return
-    state = path.stat()
-    if state.st_uid != os.getuid() or state.st_mode & 0o022:
-        raise UnavailableError(
-            f"{path} belongs to others or may be written by them; try chmod go-w, or another ISP_CACHE"
-        )
