@@ -190,7 +190,7 @@ def test_no_compiler_is_imported():
 import sys, torch
 from isp.nets.inference import sample_bytes
 from isp.nets.model import Model, ModelConfig
-config = ModelConfig("pyramid", inputs=("packed", "sigma", "base"), base="msg", toe=1e-3)
+config = ModelConfig("pyramid", {"planes": 20}, inputs=("packed", "sigma", "base"), base="msg", toe=1e-3)
 with torch.device("meta"):
     Model(config)
 assert sample_bytes(Model(config)) > 0
