@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import count
 from typing import Any
 
@@ -71,6 +71,7 @@ from isp.primaries import prophoto_to
 from isp.raw.cfa import CFA
 from isp.raw.metadata import RawMetadata
 from isp.stages.demosaic import mosaic
+from isp.stages.encode import decode
 from isp.stages.highlights import NEAR_WHITE, saturate_whites
 from isp.stages.white_balance import undo_white_balance
 from isp.tiling import tiled
@@ -248,10 +249,15 @@ class Light:
         *linear, last = self.stages
         if last.name != "encode" or not {stage.name for stage in linear} <= LINEAR:
             return None
-        levels = torch.arange(256, dtype=torch.float64).view(1, 1, 16, 16) / 255
-        table = undo([last], undo_smoothstep(levels) if self.tone == "smoothstep" else levels)
         matrix = undo(linear, torch.eye(3, dtype=torch.float64).view(1, 3, 1, 3))
-        return table.numpy().ravel(), matrix.numpy().reshape(3, 3)
+        return _light_of_bytes(self.tone, self.parameters.space), matrix.numpy().reshape(3, 3)
+
+
+@cache
+def _light_of_bytes(tone: str, space: str) -> np.ndarray:
+    """256: the display-linear value of each byte of a picture."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    return decode(undo_smoothstep(levels) if tone == "smoothstep" else levels, space).numpy()
 
 
 def draw_light(recipe: Recipe, choice: CameraChoice, rng: np.random.Generator) -> Light:

@@ -99,9 +99,8 @@ def pdaf_lattice(
         raise ValueError(f"the lattice's period is {period}; expected an even number of at least 4")
     row, col = divmod(cfa.pattern.index("G"), 2)
     down, right = (2 * n for n in torch.randint(period // 2, (2,), generator=generator).tolist())
-    height, width = x.shape[-2:]
-    seen = torch.ones((period, period), dtype=torch.bool)
+    y = x.clone()
     for step in (0, 2):  # left half covered, right half covered
-        seen[(row + down + step) % period, (col + right + step) % period] = False
-    seen = seen.repeat(-(-height // period), -(-width // period))[:height, :width].to(x.device)
-    return torch.where(seen, x, x * spread(gain, x))
+        top, left = (row + down + step) % period, (col + right + step) % period
+        y[..., top::period, left::period] = x[..., top::period, left::period] * spread(gain, x)
+    return y
