@@ -110,7 +110,7 @@ def test_the_score_is_the_gradient_of_the_likelihood():
 
 
 def test_a_small_frame_takes_no_time():
-    """0.4 s of an idle machine's processor, however many threads PyTorch has."""
+    """0.6 s of a busy machine's processor, however many threads PyTorch has."""
     frame = noisy(smooth_scene(256, 344), 3200, 8)
     threads, times = torch.get_num_threads(), []
     torch.set_num_threads(4)
