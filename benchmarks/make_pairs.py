@@ -79,12 +79,16 @@ def floor_shard(folder: str, plan: dict[str, Any], number: int, first: int, stop
     """Read what write_shard reads, write as much as it writes, as it does; the numbers are the same each time."""
     the, source, _ = store._opened(json.dumps(plan))
     rng = np.random.default_rng(0)
-    noisy, clean = store.rooms(the.size)
-    noisy[:], clean[:] = rng.integers(0, 1024, noisy.shape), rng.random(clean.shape, np.float32)
-    with store.written_shard(Path(folder), number, the.size, stop - first, None) as (_, put):
+    with (
+        whole_file(store.shard_path(Path(folder), number), overwrite=True) as part,
+        store.ShardWriter(part, the.size, stop - first, None) as shard,
+    ):
+        for row in range(2):
+            noisy, clean = shard.room(row)
+            noisy[:], clean[:] = rng.integers(0, 1024, noisy.shape), rng.random(clean.shape, np.float32)
         for row, index in enumerate(range(first, stop)):
             source[index % len(source)]
-            put(row, noisy, clean)
+            shard.put(row)
     return stop - first
 
 

@@ -21,7 +21,8 @@ import json
 import mmap
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,6 +44,7 @@ from isp.files import whole_file
 FORMAT = 1
 PER_SHARD = 32
 PAGE = 4096  # bytes; what begins and ends with a page, in memory and in the file, needs no cache of the system
+SYNC = 1 << 23  # bytes that are synced at once
 COMPRESSIONS = ("none", "gzip", "lzf", "bitshuffle-lz4", "zstd")
 # name: shape of one pair's row, from the packed size, and type
 ROWS: dict[str, tuple[tuple[int, ...], str]] = {
@@ -219,17 +221,20 @@ def write_shard(folder: str, plan: Mapping[str, Any], number: int, first: int, s
     plan: Plan.as_dict(). For worker processes: plain arguments, and the source stays open between calls.
     """
     the, source, choice = _opened(json.dumps(plan))
-    size = the.size
-    count, options = stop - first, compression_options(the.compression)
-    with written_shard(Path(folder), number, size, count, options) as (file, put):
+    size, count, options = the.size, stop - first, compression_options(the.compression)
+    with (
+        whole_file(shard_path(Path(folder), number), overwrite=True) as part,
+        ShardWriter(part, size, count, options) as shard,
+    ):
+        file = shard.file
         file.attrs["format"], file.attrs["version"], file.attrs["cfa"] = FORMAT, __version__, "RGGB"
         rows = {name: np.zeros((count, *shape), kind) for name, (shape, kind) in ROWS.items()}
         records, checksums = [], np.zeros(count, "u4")
-        counts, target = rooms(size)
         for row, index in enumerate(range(first, stop)):
             pair = make_pair(source, the.recipe, choice, seed=the.seed, index=index, size=size, isos=the.isos)
+            counts, target = shard.room(row)
             _store(pair, counts, target)
-            put(row, counts, target)
+            shard.put(row)
             record = json.dumps(pair.records[0])
             values = _values(pair)
             for name, value in values.items():
@@ -243,39 +248,6 @@ def write_shard(folder: str, plan: Mapping[str, Any], number: int, first: int, s
     return count
 
 
-@contextmanager
-def written_shard(
-    folder: Path, number: int, size: int, count: int, options: Mapping[str, Any] | None
-) -> Iterator[tuple[h5py.File, Callable[[int, np.ndarray, np.ndarray], None]]]:
-    """A shard's file, which takes its place when the block ends, and what puts a pair's counts and clean side in a row.
-
-    Where the system can, rows go straight to the disk: into its cache each would be copied, and from there be written
-    later all the same. options: of compression_options.
-    """
-    with (
-        whole_file(shard_path(folder, number), overwrite=True) as part,
-        h5py.File(part, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
-        ExitStack() as stack,
-    ):
-        noisy = _dataset(file, "noisy", (count, 4, size, size), "u2", options)
-        clean = _dataset(file, "clean", (count, 3, 2 * size, 2 * size), "f2", options)
-        direct: int | None = None
-        with suppress(AttributeError, OSError):  # a system without such a way, a disk that has none
-            direct = os.open(part, os.O_WRONLY | os.O_DIRECT)
-            stack.callback(os.close, direct)
-
-        def put(row: int, *pair: np.ndarray) -> None:
-            for dataset, values in zip((noisy, clean), pair, strict=True):
-                start = dataset.id.get_offset()
-                if direct is not None and start is not None and not (start | values.nbytes | values.ctypes.data) % PAGE:
-                    with suppress(OSError):  # what the disk does not take goes the other way, and fails there
-                        if os.pwrite(direct, values.data, start + row * values.nbytes) == values.nbytes:
-                            continue
-                dataset[row] = values
-
-        yield file, put
-
-
 def _store(pair: Pairs, counts: np.ndarray, clean: np.ndarray) -> None:
     """What a shard holds of a pair, into counts 4 h w, uint16, and clean 3 2h 2w, float16."""
     if compiled.counts(pair.noisy, float(pair.scale), float(pair.black), counts) is None:
@@ -283,9 +255,75 @@ def _store(pair: Pairs, counts: np.ndarray, clean: np.ndarray) -> None:
     torch.from_numpy(clean).copy_(pair.clean[0])
 
 
-def rooms(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where a pair is put to be written, 4 size size, uint16, and 3 2size 2size, float16: in memory at the beginning of
-    pages, large ones where Linux has them, of which a disk takes more at once."""
+class ShardWriter:
+    """A shard's file, whose pixels are written in a thread while the next pair is made, and past the system's cache
+    where they can be: each pair would be copied into it, to be written later all the same.
+
+    with ShardWriter(path, size, count, options) as shard:      # options: of compression_options
+        counts, clean = shard.room(row)                         # 4 size size, uint16, and 3 2size 2size, float16
+        ...                                                     # fill both
+        shard.put(row)
+    """
+
+    def __init__(self, path: Path, size: int, count: int, options: Mapping[str, Any] | None) -> None:
+        with ExitStack() as stack:
+            self.file = stack.enter_context(h5py.File(path, "w", alignment_threshold=PAGE, alignment_interval=PAGE))
+            self._datasets = (
+                _dataset(self.file, "noisy", (count, 4, size, size), "u2", options),
+                _dataset(self.file, "clean", (count, 3, 2 * size, 2 * size), "f2", options),
+            )
+            self._rooms = _room(size), _room(size)
+            self._direct: int | None = None
+            with suppress(AttributeError, OSError):  # a system without such a way, a disk that has none
+                self._direct = os.open(path, os.O_WRONLY | os.O_DIRECT)
+                stack.callback(os.close, self._direct)
+            self._thread = stack.enter_context(ThreadPoolExecutor(1))
+            self._writing: Future[None] | None = None
+            self._unsynced = 0  # bytes
+            self._stack = stack.pop_all()
+
+    def room(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the pair of a row is put before it is written; the next but one takes the same."""
+        return self._rooms[row % 2]
+
+    def put(self, row: int) -> None:
+        """Have what is in a row's room written, when the row before it is."""
+        self._wait()
+        self._writing = self._thread.submit(self._write, row)
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write(self, row: int) -> None:
+        for dataset, values in zip(self._datasets, self.room(row), strict=True):
+            if not self._past_the_cache(dataset, row, values):
+                dataset[row] = values
+            self._unsynced += values.nbytes
+        if self._unsynced >= SYNC:  # or the disk would begin when the shard is whole
+            os.fdatasync(self.file.id.get_vfd_handle())
+            self._unsynced = 0
+
+    def _past_the_cache(self, dataset: h5py.Dataset, row: int, values: np.ndarray) -> bool:
+        """Whether the row is written; what the disk does not take goes the other way, and fails there."""
+        start = dataset.id.get_offset()
+        if self._direct is None or start is None or (start | values.nbytes | values.ctypes.data) % PAGE:
+            return False
+        with suppress(OSError):
+            return os.pwrite(self._direct, values.data, start + row * values.nbytes) == values.nbytes
+        return False
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._stack:
+            self._wait()
+
+
+def _room(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Memory for a pair, from the beginning of a page on, of large ones where Linux has them: a disk takes more of those
+    at once."""
     counts, clean = 4 * size**2, 12 * size**2  # samples of two bytes
     memory = mmap.mmap(-1, 2 * (counts + clean), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
