@@ -301,7 +301,7 @@ class ShardWriter:
                 dataset[row] = values
             self._unsynced += values.nbytes
         if self._unsynced >= SYNC:  # or the disk would begin when the shard is whole
-            os.fdatasync(self.file.id.get_vfd_handle())
+            getattr(os, "fdatasync", os.fsync)(self.file.id.get_vfd_handle())  # macOS has only the second
             self._unsynced = 0
 
     def _past_the_cache(self, dataset: h5py.Dataset, row: int, values: np.ndarray) -> bool:
@@ -322,8 +322,8 @@ class ShardWriter:
 
 
 def _room(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Memory for a pair, from the beginning of a page on, of large ones where Linux has them: a disk takes more of those
-    at once."""
+    """Memory for a pair, from the beginning of a page on, of large ones where Linux has them: a disk takes more of
+    those at once."""
     counts, clean = 4 * size**2, 12 * size**2  # samples of two bytes
     memory = mmap.mmap(-1, 2 * (counts + clean), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
