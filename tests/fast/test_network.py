@@ -20,7 +20,7 @@ from torch.nn.functional import pixel_unshuffle
 import isp
 from isp.datasets.dead_leaves import dead_leaves
 from isp.fast import display, network
-from isp.fast.engine import PACKAGES, native_bfloat16
+from isp.fast.engine import PACKAGES, native_bfloat16, native_int8
 from isp.fast.exports import beside, cached, digest_of, read_export
 from isp.fast.library import UnavailableError, library
 from isp.fast.models import choose
@@ -189,6 +189,7 @@ def test_shipped_networks_are_those_of_their_weights(name: str, runtime: str) ->
     assert difference(load_model(name), fast) < TOLERANCE
 
 
+@pytest.mark.skipif(not native_int8(), reason="needs a processor that adds 8-bit products in 32 bits")
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("name", [n for n in SHIPPED if (model_folders()[n] / "model-int8.onnx").is_file()])
 def test_integers_are_near(name: str, runtime: str) -> None:
@@ -341,6 +342,12 @@ def test_what_is_chosen(shipped: Path, monkeypatch: pytest.MonkeyPatch, tmp_path
         choose(shipped, precision="bfloat16")
     with pytest.raises(ValueError, match=r"model-int8.onnx; python -m tools.quantise makes it"):
         choose(shipped, precision="int8")
+    (shipped / "model-int8.onnx").touch()
+    for exact, precision in ((True, "int8"), (False, "float32")):
+        monkeypatch.setattr("isp.fast.models.native_int8", lambda exact=exact: exact)
+        assert choose(shipped).precision == (precision if find_spec("openvino") else "float32")
+        assert choose(shipped, precision="int8").path == shipped / "model-int8.onnx"
+    (shipped / "model-int8.onnx").unlink()
     (shipped / "model.onnx").rename(cached(shipped / WEIGHTS))
     assert choose(shipped).path == cached(shipped / WEIGHTS)
     cached(shipped / WEIGHTS).unlink()
