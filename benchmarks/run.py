@@ -107,7 +107,7 @@ class Plan(NamedTuple):
 
 QUICK = Plan(
     rounds=2, commands=(12.0,), kinds=("uncompressed",), cases=(*SCALED, BASE, *PROGRAMS), stages=6.0, demosaic=2.0,
-    runtimes_megapixels=3.0, pictures=4, megapixels=(1, 3, 6), pairs=16, steps=4,
+    runtimes_megapixels=3.0, pictures=4, megapixels=(1, 3, 6), pairs=48, steps=4,
     crops=100, models=("flat",),
 )  # fmt: skip
 

@@ -278,7 +278,7 @@ def executor(workers: int, dask: str | None) -> Iterator[Executor]:
         import os
         from multiprocessing import get_context
 
-        os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # large pages: a tenth of the time; at its start
+        os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # large pages: a tenth of the time
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start_worker) as pool:
             yield pool
     else:
