@@ -110,17 +110,17 @@ def main() -> int:
             runs[name] = run = train(name, args.photos, args.steps, Path(folder))
             (step, start), (_, end) = run["psnr_db"][0], run["psnr_db"][-1]
             print(f"{name:16} {run['seconds']:6.0f} s  PSNR {start:.2f} dB at step {step}, {end:.2f} at {args.steps}")
-    record = json.loads(args.output.read_text()) if args.output.exists() else {"runs": {}}
-    record["runs"] |= runs
-    record |= {
+    ran = {
         "command": shlex.join(["python", "-m", "benchmarks.short_runs", *sys.argv[1:]]),
         "date": date.today().isoformat(),
         "machine": machine(),
         "versions": versions(("torch",)),
     }
+    record = json.loads(args.output.read_text()) if args.output.exists() else {}
+    record |= {name: {**run, **ran} for name, run in runs.items()}
     with whole_file(args.output, overwrite=True) as part:
         part.write_text(json.dumps(record, indent=1) + "\n")
-    draw(record["runs"], FIGURE)
+    draw(record, FIGURE)
     return 0
 
 
