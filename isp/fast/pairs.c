@@ -131,24 +131,25 @@ void isp_expose(const float *restrict x, ptrdiff_t planes, ptrdiff_t height, ptr
                 float *restrict out)
 {
     const ptrdiff_t plane = planes == 3 ? height * width : 0;
-    float light[BLOCK], z[2][BLOCK];
+    float light[BLOCK], z[2][BLOCK], s[2][BLOCK], o[2][BLOCK]; /* shot and read of a row's sites, even and odd rows */
+    for (int site = 0; site < 4; site++)
+        for (ptrdiff_t i = site & 1; i < BLOCK; i += 2) s[site / 2][i] = shot[site], o[site / 2][i] = read[site];
     for (ptrdiff_t row = 0; row < height / 2; row++)
         for (ptrdiff_t at = 0; at < width; at += BLOCK) {
             ptrdiff_t size = width - at < BLOCK ? width - at : BLOCK;
             draw(state, size, z[0], z[1]);
             for (int half = 0; half < 2; half++) {
                 const ptrdiff_t y = row + half * height / 2, site = y & 1, place = y * width + at;
-                const float *even = x + site * plane + place, *odd = even + plane, *s = shot + 2 * site;
-                const float *o = read + 2 * site;
+                const float *even = x + site * plane + place, *odd = even + plane;
                 float *restrict to = out + place;
                 for (ptrdiff_t i = 0; i < size; i += 2) light[i] = even[i], light[i + 1] = odd[i + 1];
                 if (scale > 0)
                     for (ptrdiff_t i = 0; i < size; i++) {
-                        float dn = noisy(light[i] / gain, s[i & 1], o[i & 1], z[half][i]) * scale;
+                        float dn = noisy(light[i] / gain, s[site][i], o[site][i], z[half][i]) * scale;
                         to[i] = __builtin_rintf(smallest(largest(dn, -black), scale)) / scale * gain;
                     }
                 else
-                    for (ptrdiff_t i = 0; i < size; i++) to[i] = noisy(light[i], s[i & 1], o[i & 1], z[half][i]);
+                    for (ptrdiff_t i = 0; i < size; i++) to[i] = noisy(light[i], s[site][i], o[site][i], z[half][i]);
             }
         }
 }
