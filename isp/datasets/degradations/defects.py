@@ -63,12 +63,10 @@ def _places(count: int, height: int, width: int, generator: torch.Generator | No
     u = torch.rand((5, count), generator=generator, dtype=torch.float64)
     top, left = (u[0] * height).long(), (u[1] * width).long()
     sizes = torch.where(u[2] < CLUSTERED, 2 + (u[2] / CLUSTERED * 3).long(), 1)
-    found = []
-    for member, (down, right) in enumerate(NEIGHBOURS):
-        y, x = top + down, left + right
-        keep = (sizes > member) & (y < height) & (x < width)
-        found.append(torch.stack([(y * width + x).double(), u[3], u[4]])[:, keep])
-    return torch.cat(found, 1)
+    down, right = torch.tensor(NEIGHBOURS).T[..., None]  # 4 1
+    y, x = top + down, left + right  # 4 N, of each member of a cluster
+    keep = (sizes > torch.arange(4)[:, None]) & (y < height) & (x < width)
+    return torch.stack([(y * width + x).double(), u[3].expand(4, -1), u[4].expand(4, -1)])[:, keep]
 
 
 def _line(height: int, width: int, generator: torch.Generator | None) -> Tensor:
