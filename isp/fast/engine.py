@@ -8,7 +8,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +25,7 @@ def installed() -> str | None:
     return next((runtime for runtime, package in PACKAGES.items() if find_spec(package)), None)
 
 
-class Stream(NamedTuple):
-    """A network on inputs of one shape, for one thread at a time."""
-
-    x: np.ndarray  # 1 planes h w: what the next run sees
-    run: Callable[[], np.ndarray]  # the output, which the next run overwrites
+Stream = Callable[[np.ndarray], np.ndarray]  # 1 planes h w, of one shape, to the output, which the next call overwrites
 
 
 def native_bfloat16() -> bool:
@@ -71,29 +67,29 @@ def open_network(path: Path, runtime: str, threads: int, precision: str = "float
 def open_streams(
     path: Path, runtime: str, shape: tuple[int, ...], streams: int, precision: str = "float32"
 ) -> list[Stream]:
-    """The network in an ONNX file as so many streams, each with a thread of the processor; else as open_network."""
-    inputs = [np.zeros(shape, np.float32) for _ in range(streams)]
+    """The network in an ONNX file as so many streams, each for one thread at a time, which does the work; else as
+    open_network."""
     with _one_line(path, runtime):
         if runtime == "openvino":
             compiled = _openvino(path, streams, streams, shape, precision)
-            return [_stream(compiled.create_infer_request(), x) for x in inputs]
+            return [_stream(compiled.create_infer_request()) for _ in range(streams)]
         session = _onnxruntime(path, 1)
         name = session.get_inputs()[0].name
-        return [Stream(x, lambda x=x: session.run(None, {name: x})[0]) for x in inputs]  # type: ignore[misc]
+        return [lambda x: session.run(None, {name: x})[0]] * streams
 
 
-def _stream(request: Any, x: np.ndarray) -> Stream:
+def _stream(request: Any) -> Stream:
     import openvino
 
-    request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
-    memory = (x, request.get_output_tensor().data)  # of which OpenVINO knows no more than the address
+    output = request.get_output_tensor().data
 
-    def run() -> np.ndarray:
+    def run(x: np.ndarray) -> np.ndarray:
+        request.set_input_tensor(openvino.Tensor(x, shared_memory=True))  # OpenVINO knows no more than the address
         request.start_async()
         request.wait()
-        return memory[1]
+        return output
 
-    return Stream(x, run)
+    return run
 
 
 def _openvino(path: Path, threads: int, streams: int, shape: tuple[int, ...] | None, precision: str) -> Any:

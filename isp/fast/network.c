@@ -82,6 +82,14 @@ static void unpack(const float *restrict x, int n, float *restrict even, float *
     for (int i = 0; i < n; i++) even[i] = x[2 * i], odd[i] = x[2 * i + 1];
 }
 
+/* The samples first .. first + n of a row whose even columns lie in one plane of packed samples and odd ones in another. */
+static void pack(const float *restrict even, const float *restrict odd, int first, int n, float *restrict out) {
+    if (first & 1) *out++ = odd[first / 2], first++, n--;
+    even += first / 2, odd += first / 2;
+    for (int i = 0; i < n / 2; i++) out[2 * i] = even[i], out[2 * i + 1] = odd[i];
+    if (n & 1) out[n - 1] = even[n / 2];
+}
+
 /* join, on the signal. */
 static void join_curved(struct tile *t, int row) {
     const float *restrict x = LINE(CURVED, row) + MARGIN, *restrict d = LINE(BETTER, row) + MARGIN;
@@ -152,27 +160,30 @@ int isp_inputs(const struct mosaic *m, const struct canvas *c, const struct part
 }
 
 /* The frame's pixels top .. bottom, left .. right of rgb, 3 H W, linear, from a network's output on a part that holds
-them: y 3 2h 2w, on the signal, to which base, 12 h w, is added where it is not NULL. */
-void isp_developed(const struct mosaic *m, const struct canvas *c, const struct part *p, const float *y, const float *base,
-                   float *rgb, int32_t top, int32_t bottom, int32_t left, int32_t right) {
+them: y, on the signal, 3 2h 2w, or 12 h w as torch.pixel_unshuffle has it where packed is not 0; to which base, 12 h w, is
+added where it is not NULL. */
+void isp_developed(const struct mosaic *m, const struct canvas *c, const struct part *p, const float *y, int32_t packed,
+                   const float *base, float *rgb, int32_t top, int32_t bottom, int32_t left, int32_t right) {
     int64_t plane = (int64_t)p->height * p->width;
     float root = cbrtf(m->toe);
-    int across = left - c->left - 2 * p->left;
+    int across = left - c->left - 2 * p->left, n = right - left;
+    if (n <= 0) return; /* of tiles beyond the frame */
     for (int channel = 0; channel < 3; channel++)
         for (int row = top; row < bottom; row++) {
             int here = row - c->top - 2 * p->top;
-            const float *restrict from = y + (channel * 2 * p->height + here) * 2 * (int64_t)p->width;
+            int64_t even = channel * 4 * plane + (here & 1) * 2 * plane + (int64_t)(here / 2) * p->width, odd = even + plane;
             float *restrict to = rgb + ((int64_t)channel * m->height + row) * m->width + left;
-            int n = right - left;
+            if (packed)
+                pack(y + even, y + odd, across, n, to);
+            else
+                memcpy(to, y + (channel * 2 * p->height + here) * 2 * (int64_t)p->width + across, n * sizeof(float));
             if (base) {
-                const float *restrict even = base + (channel * 4 + (here & 1) * 2) * plane + (int64_t)(here / 2) * p->width;
-                const float *restrict odd = even + plane;
-                for (int i = 0; i < n; i++) {
-                    int at = across + i;
-                    to[i] = from[at] + (at & 1 ? odd : even)[at / 2];
+                float line[STRIDE];
+                for (int at = 0; at < n; at += STRIDE) {
+                    int some = n - at < STRIDE ? n - at : STRIDE;
+                    pack(base + even, base + odd, across + at, some, line);
+                    for (int i = 0; i < some; i++) to[at + i] += line[i];
                 }
-            } else {
-                memcpy(to, from + across, n * sizeof(float));
             }
             if (m->toe > 0)
                 for (int i = 0; i < n; i++) to[i] = from_curve(to[i], root);

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import math
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import pairwise, product
+from itertools import chain, pairwise, product, repeat
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from isp.raw.metadata import RawMetadata
 MARGIN = 16  # packed samples of reflected frame around the frame, as isp.nets.inference
 MEMORY = 0.5e9  # bytes that all tiles together may take in the network; with more, less work and as much paging
 PLANES = {"packed": 4, "sigma": 4, "base": 12}  # of the inputs of a raw network
+AHEAD = 2  # tiles for each thread whose inputs may be at hand
 ROWS = 256  # of a piece of work on the whole frame
 WITHOUT_MODEL: dict[str, Any] = {"model": None, "strength": 1.0, "runtime": "auto", "precision": "auto"}
 
@@ -102,23 +103,31 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
     mosaic.toe = export.config["toe"] or 0
     height, width = mosaic.height, mosaic.width
     canvas = canvas_of(meta, p, mosaic, export.multiple, export.minimum)
-    h, w = canvas.height // 2, canvas.width // 2
-    tiles = grid(h, w, export, choice.precision, threads, memory)
-    planes = sum(PLANES[name] for name in export.config["inputs"])
+    tiles = grid(canvas.height // 2, canvas.width // 2, export, choice.precision, threads, memory)
     first = tiles[0].part
-    streams = SimpleQueue[Stream]()
-    for stream in open_streams(
-        export.path, p.runtime, (1, planes, first.height, first.width), threads, choice.precision
-    ):
-        streams.put(stream)
+    planes = sum(PLANES[name] for name in export.config["inputs"])
     rgb = np.empty((3, height, width), np.float32)
+    spare, streams = SimpleQueue[Inputs](), SimpleQueue[Stream]()
+    ahead = min(AHEAD * threads, len(tiles))
+    for _ in range(ahead):
+        spare.put(Inputs.empty(export, first.height, first.width))
 
-    def tile(tile: Tile) -> None:
-        stream = streams.get()
+    def fill(tile: Tile) -> Inputs:
+        inputs = spare.get()
         try:
-            develop_tile(tile, stream, export, mosaic, canvas, rgb)
+            inputs.fill(mosaic, canvas, tile.part)
+        except MemoryError:
+            spare.put(inputs)
+            raise
+        return inputs
+
+    def develop(tile: Tile, filled: Future[Inputs] | None) -> None:
+        inputs, stream = fill(tile) if filled is None else filled.result(), streams.get()
+        try:
+            developed(tile, stream(inputs.x), inputs.base, mosaic, canvas, rgb)
         finally:
             streams.put(stream)
+            spare.put(inputs)
 
     def saturate(top: int) -> None:
         kernel = classical.kernel()
@@ -127,29 +136,53 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
             raise MemoryError
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(tile, tiles))
+        # The network is opened by one of the threads while the others make the first inputs.
+        shape = (1, planes, first.height, first.width)
+        opening = pool.submit(open_streams, export.path, p.runtime, shape, threads, choice.precision)
+        filled: list[Future[Inputs] | None] = [pool.submit(fill, tile) for tile in tiles[:ahead]]
+        for stream in opening.result():
+            streams.put(stream)
+        list(pool.map(develop, tiles, chain(filled, repeat(None))))
         list(pool.map(saturate, range(0, height, ROWS)))
     return rgb
 
 
-def develop_tile(tile: Tile, stream: Stream, export: Export, mosaic: Mosaic, canvas: Canvas, rgb: np.ndarray) -> None:
-    """The pixels of rgb that a tile gives."""
-    kernel, by, config = classical.kernel(), ctypes.byref, export.config
-    planes: dict[str, np.ndarray] = {}
-    at = 0
-    for name in config["inputs"]:
-        planes[name] = stream.x[0, at : at + PLANES[name]]
-        at += PLANES[name]
-    if config["residual"] and "base" not in planes:
-        planes["base"] = np.empty((PLANES["base"], *stream.x.shape[2:]), np.float32)
-    given = [_at(planes.get(name)) for name in ("packed", "sigma", "base")]
-    if kernel.isp_inputs(by(mosaic), by(canvas), by(tile.part), *given):
-        raise MemoryError
-    y = stream.run()
-    base = _at(planes["base"] if config["residual"] else None)
+class Inputs(NamedTuple):
+    """What a network sees of a tile, and what is added to its output."""
+
+    x: np.ndarray  # 1 planes h w
+    packed: np.ndarray | None  # 4 h w, 4 h w and 12 h w: parts of x, or, of base, memory of its own
+    sigma: np.ndarray | None
+    base: np.ndarray | None
+
+    @classmethod
+    def empty(cls, export: Export, h: int, w: int) -> Inputs:
+        names, parts, at = export.config["inputs"], dict.fromkeys(PLANES), 0
+        x = np.empty((1, sum(PLANES[name] for name in names), h, w), np.float32)
+        for name in names:
+            parts[name] = x[0, at : at + PLANES[name]]
+            at += PLANES[name]
+        if export.config["residual"] and "base" not in names:
+            parts["base"] = np.empty((PLANES["base"], h, w), np.float32)
+        return cls(x, **parts)
+
+    def fill(self, mosaic: Mosaic, canvas: Canvas, part: Part) -> None:
+        by = ctypes.byref
+        if classical.kernel().isp_inputs(by(mosaic), by(canvas), by(part), *map(_at, self[1:])):
+            raise MemoryError
+
+
+def developed(
+    tile: Tile, y: np.ndarray, base: np.ndarray | None, mosaic: Mosaic, canvas: Canvas, rgb: np.ndarray
+) -> None:
+    """The pixels of rgb that a tile gives, of its network's output, 1 3 2h 2w or 1 12 h w. base: 12 h w, added to it."""
+    by = ctypes.byref
     top, bottom = (min(max(canvas.top + 2 * n, 0), mosaic.height) for n in tile.box[:2])
     left, right = (min(max(canvas.left + 2 * n, 0), mosaic.width) for n in tile.box[2:])
-    kernel.isp_developed(by(mosaic), by(canvas), by(tile.part), _at(y), base, _at(rgb), top, bottom, left, right)
+    classical.kernel().isp_developed(
+        by(mosaic), by(canvas), by(tile.part), _at(y), y.shape[1] == PLANES["base"], _at(base), _at(rgb),
+        top, bottom, left, right,
+    )  # fmt: skip
 
 
 class Tile(NamedTuple):

@@ -85,8 +85,9 @@ def export_onnx(model: Model, path: str | Path, *, half: bool = False, overwrite
 def export_network(model: Model, path: str | Path, weights_sha256: str, *, overwrite: bool = False) -> Export:
     """Write the network of a model alone as an ONNX file, for isp.fast.exports: whole or not at all.
 
-    Its input is what the network sees, batch planes h w, and its output what it gives. Around it stand curve, demosaic
-    and residual, which a compiled kernel does ten times as fast as an ONNX runtime. Errors as export_onnx.
+    Its input is what the network sees, batch planes h w, and its output what it gives, batch 3 2h 2w, or batch 12 h w
+    before the shuffle that most of them end in. Around it stand curve, demosaic and residual, which a compiled kernel
+    does ten times as fast as an ONNX runtime, and that shuffle in passing. Errors as export_onnx.
     """
     model = deployed(model)
     network = model.network
@@ -103,7 +104,7 @@ def export_network(model: Model, path: str | Path, weights_sha256: str, *, overw
         round(activation_bytes(network, x), 1),
     )
     with whole_file(path, overwrite) as part:
-        _export(network, part, [planes], (("x",), "y"), (network.multiple, network.minimum), {})
+        _export(network, part, [planes], (("x",), "y"), (network.multiple, network.minimum), {}, shuffled=False)
         stamp(part, weights_sha256, export)
     return export
 
@@ -142,9 +143,10 @@ def _export(
     names: tuple[tuple[str, ...], str],
     sizes: tuple[int, int],
     metadata: dict[str, str],
+    shuffled: bool = True,
 ) -> None:
     """Write a module of inputs with these planes, batch planes h w. sizes: h and w are multiples of the first, at
-    least the second."""
+    least the second. shuffled: with the pixel_shuffle that it may end in."""
     require("onnx", "onnxscript", extra="export")
     multiple, minimum = sizes
     units = -(-minimum // multiple)
@@ -170,7 +172,13 @@ def _export(
         name = type(module.network if isinstance(module, Model) else module).__name__
         raise ValueError(f"{name} cannot be exported: {text[:300]}") from error
     assert program is not None
-    for node in program.model.graph.all_nodes():
+    graph = program.model.graph
+    if not shuffled and (last := graph.outputs[0].producer()) is not None and last.op_type == "DepthToSpace":
+        assert last.attributes["blocksize"].as_int() == 2, "networks end at twice the size"
+        graph.outputs[0] = last.inputs[0]
+        graph.outputs[0].name = names[1]
+        graph.remove(last)
+    for node in graph.all_nodes():
         node.metadata_props.clear()  # the source lines it comes from, with the paths of this machine
     program.model.metadata_props.update(metadata)
     program.save(str(path), external_data=False)

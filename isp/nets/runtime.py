@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle
 
 from isp.fast.engine import PACKAGES, Network, installed, open_network
 from isp.fast.exports import cached, digest_of, read_export
@@ -32,7 +33,8 @@ class Exported(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         parts = [torch.tensor(self.run(part[None].contiguous().numpy())) for part in x.detach().cpu()]
-        return torch.cat(parts).to(x.device)
+        y = torch.cat(parts).to(x.device)
+        return pixel_shuffle(y, 2) if y.shape[1] == 12 else y  # as isp.nets.export leaves it
 
 
 class Runtime:
