@@ -242,14 +242,12 @@ def _for_model(meta: RawMetadata, options: RenderOptions, linear: Tensor | None)
 
 def _why(choice: Choice) -> str:
     """What decided a precision that was left open."""
-    from isp.fast.engine import native_int8
-
     if choice.precision == "int8":
-        return "auto: the model has it, and the processor is exact in it"
+        return "auto: the model has it"
     if choice.runtime != "openvino":
         return f"auto: of runtime {choice.runtime}"
-    none = "the model has no int8" if native_int8() else "the processor is not exact in int8"
-    return f"auto: {none}, and the processor has {'' if choice.precision == 'bfloat16' else 'no '}bfloat16"
+    some = "" if choice.precision == "bfloat16" else "no "
+    return f"auto: the model has no int8, and the processor has {some}bfloat16"
 
 
 def _ran(choice: Choice) -> tuple[str, str]:

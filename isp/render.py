@@ -114,8 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--precision",
         choices=PRECISIONS,
-        help="with --model: default: auto, int8 where the model has it and the processor is exact in it, else bfloat16 "
-        "where the processor has it",
+        help="with --model: default: auto, int8 where the model has it, else bfloat16 where the processor has it",
     )
     white = group.add_mutually_exclusive_group()
     white.add_argument(

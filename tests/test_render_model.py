@@ -140,12 +140,8 @@ def test_the_default_is_the_shipped_model_where_it_suits(tmp_path: Path) -> None
         assert model is not None or record["parameters"]["demosaic"]["value"] == "msg"
 
 
-def test_the_record_has_the_file_that_ran_and_the_reasons_of_what_was_left_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_record_has_the_file_that_ran_and_the_reasons_of_what_was_left_open(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    for module in ("isp.fast.engine", "isp.fast.models"):
-        monkeypatch.setattr(f"{module}.native_int8", lambda: True)
     source = dng(tmp_path / "a.dng")
     unknown = dng(tmp_path / "b.dng", noise_profile=None)
 
@@ -156,7 +152,7 @@ def test_the_record_has_the_file_that_ran_and_the_reasons_of_what_was_left_open(
 
     folder = find_model(DEFAULT_MODEL).parent
     for arguments, name, reason in (
-        ([], "model-int8.onnx", "auto: the model has it, and the processor is exact in it"),
+        ([], "model-int8.onnx", "auto: the model has it"),
         (["--precision", "float32"], "model.onnx", "options.precision"),
         (["--runtime", "torch"], "model.safetensors", "auto: of runtime torch"),
     ):

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from isp.cache import own_folder
-from isp.fast.library import MACHINE
 
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # by the name of a runtime; the first is the faster
 COMPILED = 8  # of a network, for so many shapes and settings, are kept
@@ -31,12 +30,6 @@ Stream = Callable[[np.ndarray], np.ndarray]  # 1 planes h w, of one shape, to th
 def native_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 in vectors, as Linux lists it; twice as fast as float32, then."""
     return bool({"avx512_bf16", "amx_bf16"} & _flags())
-
-
-def native_int8() -> bool:
-    """Whether the processor adds up products of 8-bit integers in 32 bits. Others of x86 add pairs of them in 16, which
-    may saturate: on one with AVX2 alone the noise-free picture of `flat` lost 3 dB, that of `pyramid` 0.04."""
-    return MACHINE not in ("x86_64", "AMD64") or bool({"avx512_vnni", "avx_vnni", "amx_int8"} & _flags())
 
 
 @cache

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from isp.fast.engine import PACKAGES, installed, native_bfloat16, native_int8
+from isp.fast.engine import PACKAGES, installed, native_bfloat16
 from isp.fast.exports import Export, beside, digest_of, find_export, read_export
 from isp.locate import find_model
 
@@ -33,20 +33,19 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
     """The runtime and the precision that a model runs with, where they are left open.
 
     runtime auto: OpenVINO, else onnxruntime, where it is installed and the network's file is there or can be made; else
-    PyTorch. precision auto: in OpenVINO int8, where such a file lies beside the weights and the processor is exact in
-    it, else bfloat16 where the processor has it; float32 in all other cases.
+    PyTorch. precision auto: in OpenVINO int8, where such a file lies beside the weights, else bfloat16 where the
+    processor has it; float32 in all other cases.
     ValueError, in one line, for what is no model, not installed, or not there.
     """
     weights = find_model(source)
     stat = weights.stat()
     sha256 = _digest(weights, (stat.st_mtime_ns, stat.st_size))
     quantised = beside(weights, "int8")
-    exact = quantised.is_file() and native_int8()
     reason = f"options.runtime: {runtime}"
     if runtime == "auto":
         runtime = installed() or "torch"
         reason = "auto: neither openvino nor onnxruntime is installed" if runtime == "torch" else "auto: installed"
-        integers = precision == "int8" or (precision == "auto" and runtime == "openvino" and exact)
+        integers = precision == "int8" or (precision == "auto" and runtime == "openvino" and quantised.is_file())
         if runtime != "torch" and not integers and find_export(weights, "float32") is None and not can_export():
             runtime, reason = "torch", "auto: no export of the model, and onnx or onnxscript is not installed"
     elif runtime != "torch" and find_spec(PACKAGES[runtime]) is None:
@@ -63,7 +62,7 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
     if precision == "auto":
         precision = "float32"
         if runtime == "openvino":
-            precision = "int8" if exact else "bfloat16" if native_bfloat16() else "float32"
+            precision = "int8" if quantised.is_file() else "bfloat16" if native_bfloat16() else "float32"
     if precision == "bfloat16" and not (runtime == "openvino" and native_bfloat16()):
         raise ValueError("precision bfloat16 needs OpenVINO and a processor with avx512_bf16 or amx_bf16")
     if precision == "int8" and not quantised.is_file():

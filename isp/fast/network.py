@@ -175,7 +175,7 @@ class Inputs(NamedTuple):
 def developed(
     tile: Tile, y: np.ndarray, base: np.ndarray | None, mosaic: Mosaic, canvas: Canvas, rgb: np.ndarray
 ) -> None:
-    """The pixels of rgb that a tile gives, of its network's output, 1 3 2h 2w or 1 12 h w. base: 12 h w, added to it."""
+    """A tile's pixels of rgb, of its network's output, 1 3 2h 2w or 1 12 h w; base: 12 h w, added to it."""
     by = ctypes.byref
     top, bottom = (min(max(canvas.top + 2 * n, 0), mosaic.height) for n in tile.box[:2])
     left, right = (min(max(canvas.left + 2 * n, 0), mosaic.width) for n in tile.box[2:])
