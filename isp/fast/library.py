@@ -11,11 +11,14 @@ import ctypes
 import os
 import shlex
 import shutil
+import time
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
 from isp.cache import cache_folder, own_folder, refuse_shared
+from isp.files import whole_file
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.c", "pairs.c", "ljpeg.c"))
 # Without errno and traps loops with roots and comparisons turn into vectors; infinities and NaN keep their meaning.
@@ -68,13 +71,15 @@ def _built() -> Path:
 
 def _compile(command: list[str], path: Path) -> None:
     import subprocess
-    import tempfile
 
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kernel-") as folder:
-        made = Path(folder, path.name)
+    for part in path.parent.glob(".kernel-*"):  # of processes that were killed
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > 2 * MOST_SECONDS:
+                part.unlink()
+    with whole_file(path, overwrite=True, sync=False) as part:
         try:
             done = subprocess.run(
-                [*command, "-o", str(made), *map(str, SOURCES), "-lm"],
+                [*command, "-o", str(part), *map(str, SOURCES), "-lm"],
                 capture_output=True,
                 text=True,
                 timeout=MOST_SECONDS,
@@ -87,7 +92,7 @@ def _compile(command: list[str], path: Path) -> None:
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             raise UnavailableError(f"{command[0]} cannot compile {SOURCES[0].parent}: {lines[0]}")
-        made.replace(path)
+        part.chmod(0o700)  # whatever the umask: what others may write is not loaded
 
 
 def _key(program: Path, flags: list[str]) -> str:

@@ -485,8 +485,12 @@ class Log:
     def write(self, engine: Engine, kind: str, values: Mapping[str, float]) -> str:
         """One record; the line that a person reads."""
         record = {"step": engine.step, "kind": kind, "seconds": round(engine.seconds, 1), **values}
-        with open(self.folder / LOG, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        path = self.folder / LOG
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:  # a full disk names no file
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(f"{kind}/{name}", value, engine.step)
