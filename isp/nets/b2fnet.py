@@ -20,21 +20,17 @@ from isp.nets.blocks import UNet, he
 class B2FNet(nn.Module):
     """planes of packed raw to RGB at twice the size: B planes h w to B 3 2h 2w; h and w multiples of 4.
 
-    planes: 4 R G G B, 8 with their noise behind them, or 20 with a demosaic's R, G and B behind that, 4 planes each as
-    torch.pixel_unshuffle has them; each branch sees what is of its own colours.
+    planes: 4 R G G B, or 8 with their noise behind them, which each branch sees for its own planes.
     """
 
     kind = "raw"
 
     def __init__(self, planes: int = 4, widths: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__()
-        if planes not in (4, 8, 20):
-            raise ValueError(f"planes is {planes}; B2FNet takes 4 (packed), 8 (and sigma) or 20 (and a demosaic)")
-        r, g1, g2, b = (list(range(i, min(planes, 8), 4)) for i in range(4))
-        red, green, blue = (list(range(i, i + 4)) if planes == 20 else [] for i in (8, 12, 16))
-        self.greens, self.others = [*g1, *g2, *green], [*r, *b, *red, *blue]
-        self.gg = UNet(len(self.greens), 2, widths)
-        self.rb = UNet(len(self.others), 2, widths)
+        if planes not in (4, 8):
+            raise ValueError(f"planes is {planes}; B2FNet takes 4 (packed), or 8 (packed and sigma)")
+        self.gg = UNet(planes // 2, 2, widths)
+        self.rb = UNet(planes // 2, 2, widths)
         self.fusion = UNet(4, None, widths)
         self.tail = nn.Sequential(
             nn.ConvTranspose2d(widths[0], widths[0], 2, 2),
@@ -48,8 +44,8 @@ class B2FNet(nn.Module):
         self.reach: int | None = self.gg.reach + self.fusion.reach + 1  # the tail's two, at full size
 
     def forward(self, x: Tensor) -> Tensor:
-        gg = self.gg.encode(x[:, self.greens])
-        rb = self.rb.encode(x[:, self.others])
+        gg = self.gg.encode(torch.cat([x[:, 1::4], x[:, 2::4]], 1))
+        rb = self.rb.encode(torch.cat([x[:, 0::4], x[:, 3::4]], 1))
         fused = self.fusion.encode(torch.cat([self.gg.decode(gg), self.rb.decode(rb)], 1))
         skips = [a + b + c for a, b, c in zip(fused[:-1], gg[:-1], rb[:-1], strict=True)]
         return self.tail(self.fusion.decode([*skips, fused[-1]]))
