@@ -184,7 +184,9 @@ class TrainConfig:
     """A recipe.
 
     name: of the run's folder and of the model. note: where the numbers come from. start: a trained model whose weights
-    the run begins with; it may be narrower (isp.nets.widen). phases, rates: each in turn; both last the same number of
+    the run begins with; it may be narrower (isp.nets.widen). blend: share of what was learned in the model that is
+    written at the end, the rest being the start's weights (network interpolation: X. Wang et al., "ESRGAN", ECCVW 2018,
+    Sec. 3.4). phases, rates: each in turn; both last the same number of
     steps. shorten: divides every number of steps, for a look or a machine that is not a cluster. accumulate: parts that
     a process's share of a batch is computed in. ema: decay of the averaged weights, which are validated and shipped.
     precision: bf16, fp32, or auto (bf16 on CUDA). seed: of data and initial weights.
@@ -201,6 +203,7 @@ class TrainConfig:
     gan: Gan | None = None
     teacher: Teacher | None = None
     start: str | None = None
+    blend: float = 1.0
     shorten: float = 1.0
     accumulate: int = 1
     ema: float = 0.999
@@ -217,6 +220,8 @@ class TrainConfig:
             raise ValueError("gan and teacher are two loops; a recipe has one of them at most")
         if self.teacher is not None and self.teacher.cache is not None and self.data.store is None:
             raise ValueError("teacher.cache needs data.store: pairs made on the fly never come again")
+        if not 0 < self.blend <= 1 or (self.blend < 1 and self.start is None):
+            raise ValueError(f"blend is {self.blend}; expected a share above 0, up to 1, and below 1 only with a start")
         phases, rates = (sum(piece.steps for piece in pieces) for pieces in (self.phases, self.rates))
         if phases != rates or not phases:
             raise ValueError(f"phases last {phases} steps and rates {rates}; expected the same number, above 0")

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -131,6 +132,8 @@ class Engine:
                 widen(model, start.state_dict())
             except ValueError as error:
                 raise ValueError(f"start: {config.start} does not fit into the recipe's model: {error}") from error
+            if config.blend < 1 and _shapes(start) != _shapes(model):
+                raise ValueError(f"blend needs a start of the model's shape, and {config.start} is narrower; leave it")
         self.add("model", model, config.optimiser.betas)
         self.model = model
         self.ema = AveragedModel(model, multi_avg_fn=_averaging(config.ema))
@@ -293,10 +296,14 @@ class Engine:
             self._log.begin(self.step, self.seconds)
 
     def finish(self) -> Path:
-        """Write model/: the averaged weights as a model that isp.load_model reads; the weights' path."""
+        """Write model/: the averaged weights, blended with the start's where the recipe says so, as a model that
+        isp.load_model reads; the weights' path."""
         metadata = {"noise": noise_range(self.config), "recipe": self.config.name, "steps": str(self.step)}
         model = self.ema.module
         assert isinstance(model, Model)
+        if self.config.blend < 1:
+            assert self.config.start is not None
+            model = blended(load_model(self.config.start), model, self.config.blend)
         return save_model(self.folder / "model", model, metadata=metadata, overwrite=True)
 
     # Validation
@@ -385,6 +392,17 @@ class Engine:
         if gradients:  # backward goes from the last layer to the first
             return f"all layers give finite numbers; first gradient that is not: {gradients[-1]}"
         return "all layers give finite numbers here"
+
+
+def blended(start: Model, end: Model, share: float) -> Model:
+    """A model between two of one shape: weights start + share (end - start)."""
+    model, one = deepcopy(end).cpu(), start.state_dict()
+    model.load_state_dict({name: torch.lerp(one[name], x, share) for name, x in model.state_dict().items()})
+    return model
+
+
+def _shapes(model: Model) -> dict[str, torch.Size]:
+    return {name: x.shape for name, x in model.state_dict().items()}
 
 
 def _averaging(decay: float) -> Any:
