@@ -48,8 +48,8 @@ class RenderOptions:
         "auto": DEFAULT_MODEL where it suits the frame (isp.parameters.settled); None: the demosaic.
     strength: times the noise that the model is told: above 1 smoother, below 1 noisier and finer.
     runtime: what runs the model, one of RUNTIMES; "auto" takes the fastest that is installed.
-    precision: of the model's arithmetic; "auto" takes, where OpenVINO runs it, int8 if the model has such a form,
-        else bfloat16 if the processor has it.
+    precision: of the model's arithmetic; "auto" takes, where OpenVINO runs it, int8 if the model has such a form
+        and the processor no matrices of bfloat16 (AMX), else bfloat16 if the processor has it.
     """
 
     look: str = "standard"

@@ -246,8 +246,9 @@ def _why(choice: Choice) -> str:
         return "auto: the model has it"
     if choice.runtime != "openvino":
         return f"auto: of runtime {choice.runtime}"
-    some = "" if choice.precision == "bfloat16" else "no "
-    return f"auto: the model has no int8, and the processor has {some}bfloat16"
+    if choice.precision == "bfloat16":
+        return "auto: the processor has it"
+    return "auto: the model has no int8, and the processor no bfloat16"
 
 
 def _ran(choice: Choice) -> tuple[str, str]:

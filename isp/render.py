@@ -114,7 +114,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--precision",
         choices=PRECISIONS,
-        help="with --model: default: auto, int8 where the model has it, else bfloat16 where the processor has it",
+        help="with --model: default: auto, bfloat16 where the processor has AMX, else int8 where the model has "
+        "it, else bfloat16 where the processor has that",
     )
     white = group.add_mutually_exclusive_group()
     white.add_argument(
@@ -298,8 +299,10 @@ if __name__ in ("__main__", "__mp_main__"):  # in processes of our own
 
 if __name__ == "__main__":
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # all is written; OpenVINO takes 0.04 s to be taken down
+    if code in (0, 1) and sys.modules["__main__"].__dict__ is globals():  # a process of our own, which was not stopped
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # all is written; OpenVINO takes 0.04 s to be taken down
+    sys.exit(code)
 else:
     sys.modules[__name__].__class__ = _CallableModule

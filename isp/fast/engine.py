@@ -32,6 +32,12 @@ def native_bfloat16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & _flags())
 
 
+def matrix_bfloat16() -> bool:
+    """Whether the processor multiplies matrices of bfloat16, as with AMX: OpenVINO is faster in it than in int8 then, whose
+    conversions cost more than its products save."""
+    return "amx_bf16" in _flags()
+
+
 @cache
 def _flags() -> frozenset[str]:
     """What an x86 processor can do, as Linux lists it; nothing elsewhere."""
@@ -60,7 +66,7 @@ def open_network(path: Path, runtime: str, threads: int, precision: str = "float
 def open_streams(
     path: Path, runtime: str, shape: tuple[int, ...], streams: int, precision: str = "float32"
 ) -> list[Stream]:
-    """The network in an ONNX file as so many streams, each for one thread at a time, which does the work; else as
+    """The network in an ONNX file as so many streams, each for one thread at a time and of one thread; else as
     open_network."""
     with _one_line(path, runtime):
         if runtime == "openvino":
@@ -90,7 +96,7 @@ def _openvino(path: Path, threads: int, streams: int, shape: tuple[int, ...] | N
 
     # Some of its tables are made when the first array is handed over: two threads that do so at once would each wait
     # for the other, one with the table's lock and one with Python's.
-    assert openvino.Tensor(np.zeros(1, np.float32)).data.size
+    openvino.Tensor(np.zeros((1, 1), np.float32), shared_memory=True)
     core = openvino.Core()
     model = core.read_model(path)
     if shape is not None:

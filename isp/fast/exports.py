@@ -1,9 +1,9 @@
 """Networks as ONNX files: where they are, what they say of themselves, and whether they are whole and of these weights.
 
-Such a file holds a network alone, without the curve and the demosaic that stand around it. It lies beside the weights
-it was made from, `model.onnx` or, quantised, `model-int8.onnx`, or else in the cache folder. Its metadata names the
-weights by their SHA-256, holds the SHA-256 of its graph, and says what it takes to run it; none of it needs a package
-to be read.
+Such a file holds a network alone, without the curve and the demosaic that stand around it and, mostly, without the
+shuffle that it ends in: its output is then batch 12 h w. It lies beside the weights it was made from, `model.onnx` or,
+quantised, `model-int8.onnx`, or else in the cache folder. Its metadata names the weights by their SHA-256, holds the
+SHA-256 of its graph, and says what it takes to run it; none of it needs a package to be read.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def _compile(command: list[str], path: Path) -> None:
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > 2 * MOST_SECONDS:
                 part.unlink()
-    with whole_file(path, overwrite=True, sync=False) as part:
+    with whole_file(path, overwrite=True) as part:
         try:
             done = subprocess.run(
                 [*command, "-o", str(part), *map(str, SOURCES), "-lm"],

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from isp.fast.engine import PACKAGES, installed, native_bfloat16
+from isp.fast.engine import PACKAGES, installed, matrix_bfloat16, native_bfloat16
 from isp.fast.exports import Export, beside, digest_of, find_export, read_export
 from isp.locate import find_model
 
@@ -33,8 +33,9 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
     """The runtime and the precision that a model runs with, where they are left open.
 
     runtime auto: OpenVINO, else onnxruntime, where it is installed and the network's file is there or can be made; else
-    PyTorch. precision auto: in OpenVINO int8, where such a file lies beside the weights, else bfloat16 where the
-    processor has it; float32 in all other cases.
+    PyTorch. precision auto, in OpenVINO: int8, where such a file lies beside the weights, unless the processor
+    multiplies matrices of bfloat16 and the network is there for that; else bfloat16 where the processor has it; float32
+    in all other cases.
     ValueError, in one line, for what is no model, not installed, or not there.
     """
     weights = find_model(source)
@@ -62,7 +63,11 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
     if precision == "auto":
         precision = "float32"
         if runtime == "openvino":
-            precision = "int8" if quantised.is_file() else "bfloat16" if native_bfloat16() else "float32"
+            rather = matrix_bfloat16() and find_export(weights, "bfloat16") is not None
+            if quantised.is_file() and not rather:
+                precision = "int8"
+            elif native_bfloat16():
+                precision = "bfloat16"
     if precision == "bfloat16" and not (runtime == "openvino" and native_bfloat16()):
         raise ValueError("precision bfloat16 needs OpenVINO and a processor with avx512_bf16 or amx_bf16")
     if precision == "int8" and not quantised.is_file():

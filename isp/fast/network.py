@@ -116,7 +116,7 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
         inputs = spare.get()
         try:
             inputs.fill(mosaic, canvas, tile.part)
-        except MemoryError:
+        except BaseException:
             spare.put(inputs)
             raise
         return inputs

@@ -175,10 +175,10 @@ def _export(
     graph = program.model.graph
     if not shuffled and (last := graph.outputs[0].producer()) is not None and last.op_type == "DepthToSpace":
         assert last.attributes["blocksize"].as_int() == 2, "networks end at twice the size"
-        given = last.inputs[0]
-        assert given is not None
-        given.name = names[1]
-        graph.outputs[0] = given
+        before = last.inputs[0]
+        assert before is not None
+        before.name = names[1]
+        graph.outputs[0] = before
         graph.remove(last)
     for node in graph.all_nodes():
         node.metadata_props.clear()  # the source lines it comes from, with the paths of this machine

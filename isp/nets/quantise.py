@@ -3,7 +3,7 @@
 Weights are int8 with a scale for each output channel, inputs of convolutions uint8 with one scale and zero point for
 the tensor (R. Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018, Sec. 3). Weights
 go to half of their range: processors of x86 without VNNI add two products in 16 bits, and 2 x 255 x 63 fits. It costs
-0.01 dB; with the whole range `flat` lost 2 dB there, and now they give what all others do. Sums,
+0.01 dB; with the whole range `flat` lost 2 dB there, and now its sums are those of all others. Sums,
 skips and outputs of convolutions stay float32; so do the first convolution, whose inputs hold figures as small as the
 noise, and all that is no convolution. Before, channels that share a tensor are brought near to one range by factors
 that cancel between the convolutions that write it and those that read it (M. Nagel et al., "Data-Free Quantization

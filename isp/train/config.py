@@ -186,9 +186,9 @@ class TrainConfig:
     name: of the run's folder and of the model. note: where the numbers come from. start: a trained model whose weights
     the run begins with; it may be narrower (isp.nets.widen). blend: share of what was learned in the model that is
     written at the end, the rest being the start's weights (network interpolation: X. Wang et al., "ESRGAN", ECCVW 2018,
-    Sec. 3.4). phases, rates: each in turn; both last the same number of
-    steps. shorten: divides every number of steps, for a look or a machine that is not a cluster. accumulate: parts that
-    a process's share of a batch is computed in. ema: decay of the averaged weights, which are validated and shipped.
+    Sec. 3.4). phases, rates: each in turn; both last the same number of steps. shorten: divides every number of steps,
+    for a look or a machine that is not a cluster. accumulate: parts that a process's share of a batch is computed in.
+    ema: decay of the averaged weights, which are validated and, blended or not, written at the end.
     precision: bf16, fp32, or auto (bf16 on CUDA). seed: of data and initial weights.
     """
 

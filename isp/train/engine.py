@@ -51,7 +51,8 @@ from isp.train.report import write_report
 CHECKPOINT, CONFIG, LOG, RECORD = "checkpoint.pt", "config.yaml", "log.jsonl", "run.json"
 FORMAT = 1
 BORDER = 8  # pixels of a validation window that are not measured: the network knows less of them
-FREE = ("name", "note", "device", "validation", "checkpoint_minutes", "log_every")  # may differ when a run goes on
+# What may differ when a run goes on.
+FREE = ("name", "note", "device", "validation", "checkpoint_minutes", "log_every", "blend")
 
 
 class NotFiniteError(ArithmeticError):
@@ -122,8 +123,9 @@ class Engine:
         self.optimisers: dict[str, Optimizer] = {}
         torch.manual_seed(config.seed)
         model = build(config.model, f"recipe {config.name}")
+        self.start: Model | None = None
         if config.start is not None:
-            start = load_model(config.start)
+            self.start = start = load_model(config.start)
             for name in ("network", "inputs", "base", "residual", "toe"):
                 theirs, ours = getattr(start.config, name), getattr(config.model, name)
                 if theirs != ours:
@@ -302,8 +304,9 @@ class Engine:
         model = self.ema.module
         assert isinstance(model, Model)
         if self.config.blend < 1:
-            assert self.config.start is not None
-            model = blended(load_model(self.config.start), model, self.config.blend)
+            assert self.start is not None
+            model = blended(self.start, model, self.config.blend)
+            metadata["blend"] = f"{self.config.blend:g}"
         return save_model(self.folder / "model", model, metadata=metadata, overwrite=True)
 
     # Validation

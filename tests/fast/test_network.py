@@ -176,10 +176,12 @@ def test_tiles_cover_the_canvas_once(tmp_path: Path) -> None:
 
 
 SHIPPED = [name for name, folder in model_folders().items() if (folder / "model.onnx").is_file()]
+QUANTISED = [name for name, folder in model_folders().items() if (folder / "model-int8.onnx").is_file()]
 
 
 def test_a_model_ships_with_its_network() -> None:
     assert SHIPPED
+    assert set(model_folders()) == {*SHIPPED, *QUANTISED}
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -191,7 +193,7 @@ def test_shipped_networks_are_those_of_their_weights(name: str, runtime: str) ->
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("name", [n for n in SHIPPED if (model_folders()[n] / "model-int8.onnx").is_file()])
+@pytest.mark.parametrize("name", QUANTISED)
 def test_integers_are_near(name: str, runtime: str) -> None:
     """On a noisy ramp of all brightnesses the difference is a small part of the noise."""
     weights = model_folders()[name] / WEIGHTS
@@ -207,12 +209,13 @@ def test_integers_are_near(name: str, runtime: str) -> None:
 
 
 @pytest.mark.skipif(not (MACHINE in ("x86_64", "AMD64") and find_spec("openvino")), reason="needs x86 and OpenVINO")
-@pytest.mark.parametrize("name", [n for n in SHIPPED if (model_folders()[n] / "model-int8.onnx").is_file()])
+@pytest.mark.parametrize("name", QUANTISED)
 def test_integers_are_the_same_without_vnni(name: str, tmp_path: Path) -> None:
     """Where products are added in 16 bits, which oneDNN does when told that there is AVX2 alone, none saturates. With
     weights of the whole range outputs moved by up to 0.16."""
-    path = model_folders()[name] / "model-int8.onnx"
-    planes = {"flat": 8}.get(name, 20)
+    weights = model_folders()[name] / WEIGHTS
+    path = beside(weights, "int8")
+    planes = sum(network.PLANES[given] for given in read_export(path, digest_of(weights)).config["inputs"])
     code = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
@@ -357,6 +360,7 @@ def test_what_is_chosen(shipped: Path, monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("ISP_CACHE", str(tmp_path))
     (shipped / "model-int8.onnx").unlink(missing_ok=True)
     assert choose(shipped, precision="float32").path == choose(shipped).path == shipped / "model.onnx"
+    monkeypatch.setattr("isp.fast.models.matrix_bfloat16", lambda: False)
     for native, precision in ((True, "bfloat16"), (False, "float32")):
         monkeypatch.setattr("isp.fast.models.native_bfloat16", lambda native=native: native)
         assert choose(shipped).precision == (precision if find_spec("openvino") else "float32")
@@ -365,7 +369,10 @@ def test_what_is_chosen(shipped: Path, monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(ValueError, match=r"model-int8.onnx; python -m tools.quantise makes it"):
         choose(shipped, precision="int8")
     (shipped / "model-int8.onnx").touch()
-    assert choose(shipped).precision == ("int8" if find_spec("openvino") else "float32")
+    for native, precision in ((False, "int8"), (True, "bfloat16")):
+        for kind in ("native", "matrix"):
+            monkeypatch.setattr(f"isp.fast.models.{kind}_bfloat16", lambda native=native: native)
+        assert choose(shipped).precision == (precision if find_spec("openvino") else "float32")
     assert choose(shipped, precision="int8").path == shipped / "model-int8.onnx"
     (shipped / "model-int8.onnx").unlink()
     (shipped / "model.onnx").rename(cached(shipped / WEIGHTS))

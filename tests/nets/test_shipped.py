@@ -50,11 +50,11 @@ LEAST_GAIN = {
         "saturated": (0.0, 0.3, 0.5, 0.9),
     },
     "pyramid-large": {
-        "kodak": (-0.2, 2.9, 5.6, 8.9),
-        "dead leaves": (1.0, 1.9, 3.3, 5.2),
-        "photographs": (0.5, 9.3, 10.3, 11.6),
-        "line art": (1.1, 1.1, 1.1, 1.1),
-        "saturated": (0.7, 1.8, 2.3, 2.4),
+        "kodak": (-0.2, 3.1, 5.9, 9.2),
+        "dead leaves": (1.3, 2.1, 3.6, 5.6),
+        "photographs": (0.6, 9.7, 10.8, 12.4),
+        "line art": (1.2, 1.3, 1.3, 1.4),
+        "saturated": (1.1, 2.1, 2.6, 2.9),
     },
     "tiny": {
         "kodak": (-0.7, 2.0, 4.6, 7.6),
@@ -64,11 +64,11 @@ LEAST_GAIN = {
         "saturated": (0.0, 0.3, 0.5, 1.1),
     },
     "pyramid-gan": {
-        "kodak": (-1.5, 1.5, 4.2, 7.4),
-        "dead leaves": (-0.7, 0.4, 1.8, 3.8),
-        "photographs": (-0.8, 7.0, 8.0, 9.0),
-        "line art": (-0.5, -0.2, -0.2, 0.0),
-        "saturated": (-0.8, 0.0, 0.3, 0.8),
+        "kodak": (-0.7, 2.7, 5.5, 8.9),
+        "dead leaves": (0.9, 1.8, 3.3, 5.4),
+        "photographs": (0.2, 8.6, 10.3, 11.7),
+        "line art": (0.6, 0.8, 1.0, 1.2),
+        "saturated": (1.1, 2.1, 2.7, 3.0),
     },
 }
 CELLS = [
@@ -189,7 +189,7 @@ def test_a_real_frame_against_the_mean_of_sixty_four(name, shared):
     before, after = (float((x - truth).square().mean()) for x in (noisy, restored))
     gain = 10 * math.log10(before / after)
     print(f"{name}: {gain:.1f} dB nearer to the mean than the frame itself")
-    assert gain > (7 if name == "pyramid-gan" else 10), "stage 2 keeps grain"
+    assert gain > (9 if name == "pyramid-gan" else 10), "stage 2 keeps grain"
     assert abs(float((restored - truth).mean())) < 3e-4
 
 

@@ -59,6 +59,8 @@ def test_overrides(recipe):
         ("teacher.weight=1", "missing 1 required positional argument: 'model'"),
         ("teacher={model: flat, cache: a.h5}", "teacher.cache needs data.store"),
         ("teacher={model: flat, features: 1}", "belong together"),
+        ("blend=0", "blend is 0.*; expected a share above 0, up to 1"),
+        ("blend=0.5", "and below 1 only with a start"),
     ],
 )
 def test_errors_say_what_was_expected(recipe, override, message):

@@ -16,7 +16,7 @@ from isp.raw.cfa import CFA
 from isp.train.config import TrainConfig
 from isp.train.engine import read_checkpoint
 from isp.train.teaching import Lessons
-from tests.train.test_engine import one_thread, run, same_end  # noqa: F401 - the fixture is used by its name
+from tests.train.test_engine import one_thread, run, same_end, states_equal  # noqa: F401 - the fixture
 from tools.distill import main as distill
 from tools.train import main as train
 
@@ -77,6 +77,17 @@ class TestGan:
             True,
             True,
         ]
+
+    def test_the_end_is_blended_with_the_start(self, gan_values, teacher, tmp_path):
+        engine = run({**gan_values, "blend": 0.25}, tmp_path / "run")
+        start, end = load_model(teacher).state_dict(), engine.ema.module.state_dict()
+        written = load_model(engine.finish()).state_dict()
+        assert not states_equal(start, end)
+        for name, x in written.items():
+            torch.testing.assert_close(x, 0.75 * start[name] + 0.25 * end[name], rtol=0, atol=1e-7)
+        gan_values["model"]["arguments"]["width"] = 8
+        with pytest.raises(ValueError, match=r"blend needs a start of the model's shape, and .*teacher is narrower"):
+            run({**gan_values, "blend": 0.25}, tmp_path / "wide")
 
     def test_a_wider_network_begins_with_stage_1_and_no_other_does(self, gan_values, tmp_path, teacher):
         gan_values["model"]["arguments"]["width"] = 8
