@@ -33,7 +33,7 @@ def native_bfloat16() -> bool:
 
 
 def matrix_bfloat16() -> bool:
-    """Whether the processor multiplies matrices of bfloat16, as with AMX: OpenVINO is faster in it than in int8 then, whose
+    """Whether the processor multiplies matrices of bfloat16 (AMX): OpenVINO is faster in it than in int8 there, whose
     conversions cost more than its products save."""
     return "amx_bf16" in _flags()
 
