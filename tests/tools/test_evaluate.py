@@ -170,7 +170,8 @@ def test_a_model_at_hand_is_what_render_makes_of_its_file(tmp_path, untrained):
     weights = save_model(tmp_path / "model", untrained, metadata={"noise": "none"})
     frame = Frame(simulate(small_picture(), Cell(CAMERA, "GRBG", "iso6400")), tmp_path)
     with torch.inference_mode():
-        expected = render(frame.raw, RenderOptions(look="neutral", model=str(weights))).clamp(0, 1)
+        options = RenderOptions(look="neutral", model=str(weights), precision="float32")
+        expected = render(frame.raw, options).clamp(0, 1)
         got = model_as_developer("model", untrained).develop(frame)
     assert (expected - by_isp(frame, "malvar2004")).abs().mean() > 0.01
     assert (got - expected).abs().max() < 1e-5

@@ -178,7 +178,7 @@ def test_bfloat16_runs_the_network_and_nothing_else(values, tmp_path):
     engine = run({**values, "precision": "bf16"}, tmp_path / "rounded")
     for a, b in zip(exact.model.parameters(), engine.model.parameters(), strict=True):
         assert b.dtype == torch.float32
-        torch.testing.assert_close(b, a, rtol=0.2, atol=0.01)
+        assert (b - a).abs().mean() < 5e-4  # steps are of 1e-2; a single weight may go the other way for a few
         assert not torch.equal(a, b)
 
 
