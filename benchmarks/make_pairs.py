@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 import tempfile
 import time
@@ -35,7 +34,7 @@ import h5py
 import numpy as np
 import torch
 
-from benchmarks.measure import RESULTS, interleaved, machine, summary, timed, versions
+from benchmarks.measure import RESULTS, as_said, interleaved, machine, summary, timed, versions
 from isp.datasets import store, synthesis
 from isp.datasets.recipes import load_recipe
 from isp.files import whole_file
@@ -310,7 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipes = ("mialgo", "iid-ai", "njust-heavy", "upi", "wide")
     results: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "command": shlex.join(["python", "-m", "benchmarks.make_pairs", *(sys.argv[1:] if argv is None else argv)]),
+        "command": as_said("benchmarks.make_pairs", argv),
         "machine": machine(),
         "versions": versions(PACKAGES),
         "pair": f"packed 4x{args.size}x{args.size} uint16 and 3x{2 * args.size}x{2 * args.size} float16",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -95,6 +96,17 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     """Median, lowest and highest, to 4 digits."""
     median = statistics.median(values)
     return {name: float(f"{v:.4g}") for name, v in (("median", median), ("low", min(values)), ("high", max(values)))}
+
+
+def as_said(module: str, argv: Sequence[str] | None = None) -> str:
+    """The command line of a benchmark, argv or this process's, as results files keep it: of paths of this machine, the
+    last part."""
+
+    def portable(word: str) -> str:
+        option, equals, value = word.rpartition("=")
+        return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else word
+
+    return shlex.join(["python", "-m", module, *map(portable, sys.argv[1:] if argv is None else argv)])
 
 
 def command(

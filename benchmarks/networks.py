@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import statistics
 import subprocess
 import sys
@@ -34,7 +33,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.measure import RESULTS, cpu_name
+from benchmarks.measure import RESULTS, as_said, cpu_name
 from isp.datasets.dead_leaves import dead_leaves
 from isp.files import whole_file
 from isp.nets import NETWORKS
@@ -211,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := [name for name in arguments.networks if name not in NETWORKS]:
         parser.error(f"no network {unknown[0]!r}; known: {', '.join(NETWORKS)}")
     names = arguments.networks or list(NETWORKS)
-    said = shlex.join(["python", "-m", "benchmarks.networks", *(sys.argv[1:] if argv is None else argv)])
+    said = as_said("benchmarks.networks", argv)
     kept = arguments.networks and arguments.output.is_file()
     had = json.loads(arguments.output.read_text()) if kept else {"networks": {}, "seams": {}}
     speeds, seams = had["networks"], had["seams"]

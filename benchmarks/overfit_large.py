@@ -17,7 +17,6 @@ import json
 import math
 import os
 import platform
-import shlex
 import sys
 import time
 from datetime import date
@@ -31,7 +30,7 @@ from torch.nn.functional import avg_pool2d
 from torch.nn.functional import interpolate as upsample
 from tqdm import tqdm
 
-from benchmarks.measure import RESULTS, cpu_name
+from benchmarks.measure import RESULTS, as_said, cpu_name
 from isp.datasets.dead_leaves import dead_leaves
 from isp.files import whole_file
 from isp.nets import NETWORKS
@@ -130,7 +129,7 @@ def main() -> int:
         print(f"{name:16} {result['psnr_db']:6.2f} dB after {result['steps']} steps, {result['seconds']} s: {verdict}")
     device = torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else cpu_name()
     ran = {
-        "command": shlex.join(["python", "-m", "benchmarks.overfit_large", *sys.argv[1:]]),
+        "command": as_said("benchmarks.overfit_large"),
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,

@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -39,7 +38,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.measure import RESULTS, command, copy_bandwidth, interleaved, line, machine, summary, timed, versions
+from benchmarks.measure import (
+    RESULTS,
+    as_said,
+    command,
+    copy_bandwidth,
+    interleaved,
+    line,
+    machine,
+    summary,
+    timed,
+    versions,
+)
 from isp.files import whole_file
 from isp.options import DEFAULT_MODEL
 
@@ -548,8 +558,7 @@ def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
             plan = plan or (QUICK if arguments.quick else Plan())
             plan = plan._replace(rounds=arguments.rounds or plan.rounds)
             had = json.loads(output.read_text(encoding="utf-8")) if arguments.only and output.exists() else {}
-            said = shlex.join(["python", "-m", "benchmarks.run", *(sys.argv[1:] if argv is None else argv)])
-            run = {"command": said, "date": date.today().isoformat(), "rounds": plan.rounds}
+            run = {"command": as_said("benchmarks.run", argv), "date": date.today().isoformat(), "rounds": plan.rounds}
             results = {
                 **had, "machine": machine(), "versions": versions(PACKAGES),
                 "made": {**had.get("made", {}), **dict.fromkeys(sections, run)},

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -30,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import RESULTS, command, interleaved, machine, summary, timed, versions
+from benchmarks.measure import RESULTS, as_said, command, interleaved, machine, summary, timed, versions
 from isp.fast import network as fast
 from isp.fast.engine import PACKAGES, native_bfloat16, open_network
 from isp.fast.exports import Export, find_export
@@ -77,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{name}, {row['case']}: {row['ms_per_mp']['median']:.1f} ms/MP; {rest}", flush=True)
     report = {
         "date": date.today().isoformat(),
-        "command": shlex.join(["python", "-m", "benchmarks.runtimes", *(sys.argv[1:] if argv is None else argv)]),
+        "command": as_said("benchmarks.runtimes", argv),
         "machine": machine() | {"threads": arguments.threads},
         "versions": versions(("torch", "numpy", *PACKAGES.values())),
         "megapixels": arguments.megapixels,

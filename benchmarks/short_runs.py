@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import RESULTS, machine, versions
+from benchmarks.measure import RESULTS, as_said, machine, versions
 from isp.files import whole_file
 from isp.train.config import TrainConfig
 from isp.train.report import read_lines
@@ -107,7 +106,7 @@ def main() -> int:
             (step, start), (_, end) = run["psnr_db"][0], run["psnr_db"][-1]
             print(f"{name:16} {run['seconds']:6.0f} s  PSNR {start:.2f} dB at step {step}, {end:.2f} at {args.steps}")
     ran = {
-        "command": shlex.join(["python", "-m", "benchmarks.short_runs", *sys.argv[1:]]),
+        "command": as_said("benchmarks.short_runs"),
         "date": date.today().isoformat(),
         "machine": machine(),
         "versions": versions(("torch",)),

@@ -42,12 +42,13 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
     stat = weights.stat()
     sha256 = _digest(weights, (stat.st_mtime_ns, stat.st_size))
     quantised = beside(weights, "int8")
+    integers = quantised.is_file()
     reason = f"options.runtime: {runtime}"
     if runtime == "auto":
         runtime = installed() or "torch"
         reason = "auto: neither openvino nor onnxruntime is installed" if runtime == "torch" else "auto: installed"
-        integers = precision == "int8" or (precision == "auto" and runtime == "openvino" and quantised.is_file())
-        if runtime != "torch" and not integers and find_export(weights, "float32") is None and not can_export():
+        in_bytes = precision == "int8" or (precision == "auto" and runtime == "openvino" and integers)
+        if runtime != "torch" and not in_bytes and find_export(weights, "float32") is None and not can_export():
             runtime, reason = "torch", "auto: no export of the model, and onnx or onnxscript is not installed"
     elif runtime != "torch" and find_spec(PACKAGES[runtime]) is None:
         package = PACKAGES[runtime]
@@ -64,13 +65,13 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
         precision = "float32"
         if runtime == "openvino":
             rather = matrix_bfloat16() and find_export(weights, "bfloat16") is not None
-            if quantised.is_file() and not rather:
+            if integers and not rather:
                 precision = "int8"
             elif native_bfloat16():
                 precision = "bfloat16"
     if precision == "bfloat16" and not (runtime == "openvino" and native_bfloat16()):
         raise ValueError("precision bfloat16 needs OpenVINO and a processor with avx512_bf16 or amx_bf16")
-    if precision == "int8" and not quantised.is_file():
+    if precision == "int8" and not integers:
         raise ValueError(f"no {quantised}; python -m tools.quantise makes it")
     return Choice(weights, sha256, runtime, precision, find_export(weights, precision), reason)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import measure, plots, run
+from benchmarks.measure import as_said
 from isp.raw import read
 
 TINY = run.Plan(
@@ -41,6 +42,12 @@ def test_all_sections_in_one_run(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "commands.svg").stat().st_size > 1000
     assert (tmp_path / "megapixels.svg").stat().st_size > 1000
     assert run.table(results) in capsys.readouterr().out
+
+
+def test_results_name_no_place_of_the_machine():
+    given = ["--photos", "/home/me/photos", "-o=/tmp/run.json", "--only", "limits,start", "-o", "out/quick.json"]
+    said = as_said("benchmarks.run", given)
+    assert said == "python -m benchmarks.run --photos photos -o=run.json --only limits,start -o out/quick.json"
 
 
 def small_pictures(folder: Path, count: int, side: int) -> Path:
