@@ -14,29 +14,30 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from isp.nets.blocks import UNet, he
+from isp.nets.blocks import UNet, he, relu
 
 
 class B2FNet(nn.Module):
     """planes of packed raw to RGB at twice the size: B planes h w to B 3 2h 2w; h and w multiples of 4.
 
-    planes: 4 R G G B, or 8 with their noise behind them, which each branch sees for its own planes.
+    planes: 4 R G G B, or 8 with their noise behind them, which each branch sees for its own planes. slope: of the
+    activations below 0; the report's have none.
     """
 
     kind = "raw"
 
-    def __init__(self, planes: int = 4, widths: Sequence[int] = (16, 32, 64)) -> None:
+    def __init__(self, planes: int = 4, widths: Sequence[int] = (16, 32, 64), slope: float = 0.0) -> None:
         super().__init__()
         if planes not in (4, 8):
             raise ValueError(f"planes is {planes}; B2FNet takes 4 (packed), or 8 (packed and sigma)")
-        self.gg = UNet(planes // 2, 2, widths)
-        self.rb = UNet(planes // 2, 2, widths)
-        self.fusion = UNet(4, None, widths)
+        self.gg = UNet(planes // 2, 2, widths, slope)
+        self.rb = UNet(planes // 2, 2, widths, slope)
+        self.fusion = UNet(4, None, widths, slope)
         self.tail = nn.Sequential(
             nn.ConvTranspose2d(widths[0], widths[0], 2, 2),
-            nn.ReLU(inplace=True),
+            relu(slope),
             nn.Conv2d(widths[0], widths[0], 3, padding=1),
-            nn.ReLU(inplace=True),
+            relu(slope),
             nn.Conv2d(widths[0], 3, 3, padding=1),
         )
         he(self.tail)

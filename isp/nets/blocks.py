@@ -44,10 +44,11 @@ class UNet(nn.Module):
     """The plain UNet of TongJi-IPOE's networks: B planes h w to B out h w, and its features on the way.
 
     After O. Ronneberger et al., "U-Net", MICCAI 2015: two 3x3 convolutions with ReLU at each level, 2x2 max-pooling,
-    3x3 transposed convolutions of stride 2. out None: no last convolution, widths[0] planes come out.
+    3x3 transposed convolutions of stride 2. out None: no last convolution, widths[0] planes come out. slope: of the
+    activations below 0.
     """
 
-    def __init__(self, planes: int, out: int | None, widths: Sequence[int] = (16, 32, 64)) -> None:
+    def __init__(self, planes: int, out: int | None, widths: Sequence[int] = (16, 32, 64), slope: float = 0.0) -> None:
         super().__init__()
         self.multiple = 2 ** (len(widths) - 1)
         # At each level two convolutions down and two up; a step to the grid below and back moves a site by up to 2: one
@@ -55,10 +56,10 @@ class UNet(nn.Module):
         self.reach = 2
         for _ in widths[1:]:
             self.reach = 2 * self.reach + 2 + 2 + 2
-        self.encoders = nn.ModuleList([pair(a, b) for a, b in pairwise([planes, *widths])])
+        self.encoders = nn.ModuleList([pair(a, b, slope) for a, b in pairwise([planes, *widths])])
         steps = list(pairwise(widths))[::-1]
         self.ups = nn.ModuleList([nn.ConvTranspose2d(b, a, 3, 2, padding=1, output_padding=1) for a, b in steps])
-        self.decoders = nn.ModuleList([pair(2 * a, a) for a, _ in steps])
+        self.decoders = nn.ModuleList([pair(2 * a, a, slope) for a, _ in steps])
         self.last: nn.Module = nn.Identity()
         if out is not None:
             self.last = nn.Conv2d(widths[0], out, 3, padding=1)
@@ -136,11 +137,16 @@ def he(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def pair(planes: int, width: int) -> nn.Sequential:
-    """Two 3x3 convolutions with ReLU."""
+def pair(planes: int, width: int, slope: float = 0.0) -> nn.Sequential:
+    """Two 3x3 convolutions with ReLU, or with what `relu` makes of a slope."""
     return nn.Sequential(
         nn.Conv2d(planes, width, 3, padding=1),
-        nn.ReLU(inplace=True),
+        relu(slope),
         nn.Conv2d(width, width, 3, padding=1),
-        nn.ReLU(inplace=True),
+        relu(slope),
     )
+
+
+def relu(slope: float) -> nn.Module:
+    """ReLU, or below 0 a line of this slope: in a plain stack a unit that is 0 for every input never learns again."""
+    return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)

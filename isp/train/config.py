@@ -118,7 +118,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """name: adamw or adam. clip: largest norm of the gradient; null: none."""
+    """name: adamw, adam, or muon (isp.train.muon). clip: largest norm of the gradient; null: none."""
 
     name: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
@@ -126,8 +126,8 @@ class Optimiser:
     clip: float | None = 1.0
 
     def __post_init__(self) -> None:
-        if self.name not in ("adamw", "adam"):
-            raise ValueError(f"optimiser is {self.name!r}; expected adamw or adam")
+        if self.name not in ("adamw", "adam", "muon"):
+            raise ValueError(f"optimiser is {self.name!r}; expected adamw, adam or muon")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ from isp.train.data import Batch, open_batches, renoised, validation_set
 from isp.train.domains import to_domain
 from isp.train.group import Group
 from isp.train.losses import PhaseLoss
+from isp.train.muon import Muon, groups_of
 from isp.train.report import write_report
 
 CHECKPOINT, CONFIG, LOG, RECORD = "checkpoint.pt", "config.yaml", "log.jsonl", "run.json"
@@ -96,6 +97,8 @@ class Step:
         except RuntimeError as error:  # before anything is scaled
             raise NotFiniteError(engine.where_not_finite(name, self._parts, self.terms)) from error
         self.terms[f"norm.{name}"] = norm.detach()
+        if biases := [w.grad for w in weights if w.ndim == 1 and w.grad is not None]:  # of units that are never above 0
+            self.terms[f"idle.{name}"] = (torch.cat(biases) == 0).float().mean()
         for group in optimiser.param_groups:
             group["lr"] = scale * engine.config.rate_at(engine.step)
         optimiser.step()
@@ -152,8 +155,9 @@ class Engine:
         """Register a network that is trained, with an optimiser of the recipe's kind; what to call it through."""
         o = self.config.optimiser
         net.to(self.group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        kind = torch.optim.AdamW if o.name == "adamw" else torch.optim.Adam
-        self.optimisers[name] = kind(net.parameters(), lr=0.0, betas=betas, weight_decay=o.weight_decay)
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "muon": Muon}[o.name]
+        weights = groups_of(net) if o.name == "muon" else net.parameters()
+        self.optimisers[name] = kind(weights, lr=0.0, betas=betas, weight_decay=o.weight_decay)
         self.nets[name] = self.wrapped[name] = net
         if self.group.of > 1:
             device_ids = [self.group.device.index] if self.group.device.type == "cuda" else None

@@ -68,12 +68,16 @@ def _training(lines: Sequence[dict[str, Any]]) -> list[Html]:
     steps = [line["step"] for line in lines]
     apart = ("step", "kind", "seconds", "rate", "seconds_per_step", "waited")
     names = list(dict.fromkeys(name for line in lines for name in line if name not in apart))
-    terms, norms = ([n for n in names if n.startswith("norm.") == norm] for norm in (False, True))
+    norms, idle = ([n for n in names if n.startswith(kind)] for kind in ("norm.", "idle."))
+    terms = [n for n in names if n not in (*norms, *idle)]
     parts = []
     for chosen, label, caption in (
         (terms, "loss", "Weighted terms of the loss"),
         (norms, "norm", "Norms of the gradients, before clipping"),
+        (idle, "share", "Biases that a step gave no gradient: units that were 0 for all of its pictures"),
     ):
+        if not chosen:
+            continue
         series = {n: ([x["step"] for x in lines if n in x], [x[n] for x in lines if n in x]) for n in chosen}
         positive = all(min(y) > 0 for _, y in series.values())
         parts.append(curves(series, "step", label, caption, log_y=positive))

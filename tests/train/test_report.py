@@ -28,7 +28,7 @@ def test_the_page_says_what_the_log_says(values, tmp_path):
     assert "step 12, 0 minutes" in page
     assert f'<th scope="row">all levels</th><td class="number">{last["psnr"]:.2f}</td>' in page
     assert page.count("data:image/jpeg") == 2
-    assert page.count("data:image/svg+xml") == (3 if importlib.util.find_spec("matplotlib") else 0)
+    assert page.count("data:image/svg+xml") == (4 if importlib.util.find_spec("matplotlib") else 0)
     assert "held_out: 0.3" in page
 
     with open(folder / "log.jsonl", "a") as file:
