@@ -296,6 +296,9 @@ class _CallableModule(ModuleType):
 if __name__ in ("__main__", "__mp_main__"):  # in processes of our own
     # OpenVINO's converter of other formats takes longer to import than all the rest of it, which does without
     sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
+    # NumPy hangs its docstrings in while it starts, a tenth of that time, and nobody reads them here
+    for _name in ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars"):
+        sys.modules[_name] = ModuleType(_name)
 
 if __name__ == "__main__":
     code = main()

@@ -1,9 +1,9 @@
 """Muon: an optimiser whose steps are as long in every direction of a layer's weights.
 
-K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. Adam's steps follow the few directions
-in which gradients are large, and at rates that are worth taking half of a small network's ReLUs soon stay at 0; here
-the momentum's matrix is replaced by the nearest one with equal singular values. `pyramid` learns in 1500 steps what
-takes AdamW ten thousand, and its units stay alive (docs/training.md).
+K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. Adam's steps follow the few
+directions in which gradients are large, and at the rates that are worth taking many of a small network's ReLUs soon
+stay at 0 for good; here the momentum's matrix is replaced by one whose singular values are about equal. What it gives
+`pyramid` is in docs/training.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LENGTH = 0.2  # root of the mean square of a step over the rate, about AdamW's: 
 
 
 class Muon(Optimizer):
-    """Muon for the weights of convolutions and linear layers, Adam for all else (biases, norms, convolutions in groups).
+    """Muon for the weights of convolutions and linear layers, Adam for all else: biases, norms, grouped convolutions.
 
     groups: of `groups_of`. betas: Adam's. weight_decay: of the matrices, decoupled as AdamW's.
     The step's length is that of J. Liu et al., "Muon is Scalable for LLM Training", 2025, Sec. 2.2.

@@ -22,7 +22,8 @@ class TestOrthogonal:
         inside = u.T @ orthogonal(matrix).numpy() @ v.T  # diagonal: the same singular vectors
         lengths = np.diag(inside)
         assert abs(inside - np.diag(lengths)).max() < 1e-9
-        assert lengths.min() > 0.6 and lengths.max() < 1.25  # of the paper's polynomial: 0.7 to 1.2
+        assert lengths.min() > 0.6  # of the paper's polynomial: 0.7 to 1.2
+        assert lengths.max() < 1.25
 
     def test_of_nothing_it_is_nothing(self):
         assert (orthogonal(torch.zeros(3, 5)) == 0).all()
