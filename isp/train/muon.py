@@ -42,19 +42,15 @@ class Muon(Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                if group["kind"] == "vector":
-                    self._adam(weight, group)
-                else:
-                    self._muon(weight, group)
+                if weight.grad is not None:
+                    (self._adam if group["kind"] == "vector" else self._muon)(weight, weight.grad, group)
 
-    def _muon(self, weight: Tensor, group: dict[str, Any]) -> None:
+    def _muon(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
-        mean = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-        ahead = torch.lerp(weight.grad, mean, MOMENTUM)  # Nesterov's
+        mean = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        ahead = torch.lerp(gradient, mean, MOMENTUM)  # Nesterov's
         turned = group["kind"] == "transposed"
         ahead = ahead.transpose(0, 1) if turned else ahead
         matrix = orthogonal(ahead.reshape(len(ahead), -1))
@@ -63,14 +59,14 @@ class Muon(Optimizer):
         length = LENGTH * math.sqrt(max(matrix.shape))
         weight.add_(step.transpose(0, 1) if turned else step, alpha=-group["lr"] * length)
 
-    def _adam(self, weight: Tensor, group: dict[str, Any]) -> None:
+    def _adam(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state, (first, second) = self.state[weight], group["betas"]
         if not state:
             state["step"] = 0
             state["mean"], state["square"] = torch.zeros_like(weight), torch.zeros_like(weight)
         state["step"] += 1
-        state["mean"].lerp_(weight.grad, 1 - first)
-        state["square"].lerp_(weight.grad.square(), 1 - second)
+        state["mean"].lerp_(gradient, 1 - first)
+        state["square"].lerp_(gradient.square(), 1 - second)
         root = (state["square"] / (1 - second ** state["step"])).sqrt_().add_(1e-8)
         weight.addcdiv_(state["mean"], root, value=-group["lr"] / (1 - first ** state["step"]))
 
