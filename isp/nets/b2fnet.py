@@ -3,8 +3,8 @@
 TongJi-IPOE in NTIRE 2025 RAIM, raw track (J. Liang et al., "The 2nd Restore Any Image Model (RAIM) in the Wild
 Challenge", CVPRW 2025, supplementary). One UNet sees the two green planes, one the red and the blue; a third fuses what
 both give, with their encoders' features added to its own skips.
-Differs from the paper: nothing known. The report does not say where activations stand in the tail; here after each
-layer but the last.
+Differs from the paper: nothing known, but where a recipe sets `slope`, as models/b2fnet does. The report does not say
+where activations stand in the tail; here after each layer but the last.
 """
 
 from __future__ import annotations

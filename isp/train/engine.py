@@ -97,8 +97,8 @@ class Step:
         except RuntimeError as error:  # before anything is scaled
             raise NotFiniteError(engine.where_not_finite(name, self._parts, self.terms)) from error
         self.terms[f"norm.{name}"] = norm.detach()
-        if biases := [w.grad for w in weights if w.ndim == 1 and w.grad is not None]:  # of units that are never above 0
-            self.terms[f"idle.{name}"] = (torch.cat(biases) == 0).float().mean()
+        if vectors := [w.grad for w in weights if w.ndim == 1 and w.grad is not None]:  # biases, scales of norms
+            self.terms[f"idle.{name}"] = (torch.cat(vectors) == 0).float().mean()
         for group in optimiser.param_groups:
             group["lr"] = scale * engine.config.rate_at(engine.step)
         optimiser.step()

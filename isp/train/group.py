@@ -32,7 +32,8 @@ def processes(device: str = "auto") -> Iterator[Group]:
     if place.type == "cuda":
         torch.cuda.set_device(place)
         torch.backends.cudnn.benchmark = True
-    torch.set_flush_denormal(True)
+    before = (torch.full((1,), 1e-38) * 0.01).item() == 0
+    torch.set_flush_denormal(True)  # for this thread and those that it starts
     try:
         if of == 1:
             yield Group(0, 1, place)
@@ -44,4 +45,4 @@ def processes(device: str = "auto") -> Iterator[Group]:
         finally:
             dist.destroy_process_group()
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(before)

@@ -4,6 +4,7 @@ K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 202
 directions in which gradients are large, and at the rates that are worth taking many of a small network's ReLUs soon
 stay at 0 for good; here the momentum's matrix is replaced by one whose singular values are about equal. What it gives
 `pyramid` is in docs/training.md.
+Differs from the paper: the first and the last layer are matrices as any other, and not Adam's.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from torch.optim import Optimizer
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # of the paper: after five steps singular values are between 0.7 and 1.2
 STEPS = 5
+LEAST = 1e-9  # norm of a momentum: below it steps shrink, so that a layer without gradients comes to rest
 LENGTH = 0.2  # root of the mean square of a step over the rate, about AdamW's: its rates and decays hold here too
 
 
 class Muon(Optimizer):
-    """Muon for the weights of convolutions and linear layers, Adam for all else: biases, norms, grouped convolutions.
+    """Muon for the weights of convolutions and linear layers, Adam for all else: biases, norms, grouped convolutions,
+    and weights that are computed from other parameters (a spectral norm's).
 
-    groups: of `groups_of`. betas: Adam's. weight_decay: of the matrices, decoupled as AdamW's.
+    groups: of `groups_of`. betas: Adam's alone. weight_decay: of the matrices alone, decoupled as AdamW's.
     The step's length is that of J. Liu et al., "Muon is Scalable for LLM Training", 2025, Sec. 2.2.
     """
 
@@ -72,9 +75,10 @@ class Muon(Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About the nearest matrix with all singular values 1, rows columns; of 0 it is 0."""
+    """About the nearest matrix with all singular values 1, rows columns; those below 1e-3 of the norm come less far,
+    and of 0 it is 0."""
     a, b, c = NEWTON_SCHULZ
-    x = matrix / matrix.norm().clamp(min=1e-30)
+    x = matrix / matrix.norm().clamp(min=LEAST)
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
     for _ in range(STEPS):
@@ -87,7 +91,9 @@ def groups_of(net: nn.Module) -> list[dict[str, Any]]:
     """A network's parameters for Muon: matrices out x in, those that PyTorch keeps in x out, and the others."""
     kinds = {}
     for layer in net.modules():
-        weight = getattr(layer, "_parameters", {}).get("weight")
+        weight = layer._parameters.get("weight")
+        if weight is None:
+            continue
         if isinstance(layer, nn.Conv2d | nn.Linear) and getattr(layer, "groups", 1) == 1:
             kinds[weight] = "matrix"
         elif isinstance(layer, nn.ConvTranspose2d) and layer.groups == 1:

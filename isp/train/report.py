@@ -74,7 +74,7 @@ def _training(lines: Sequence[dict[str, Any]]) -> list[Html]:
     for chosen, label, caption in (
         (terms, "loss", "Weighted terms of the loss"),
         (norms, "norm", "Norms of the gradients, before clipping"),
-        (idle, "share", "Biases that a step gave no gradient: units that were 0 for all of its pictures"),
+        (idle, "share", "Share of the biases that a step gave no gradient: units that were 0 for all of its pictures"),
     ):
         if not chosen:
             continue

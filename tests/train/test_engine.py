@@ -173,11 +173,12 @@ def test_two_processes_equal_one_with_the_doubled_batch(values, tmp_path, more):
     )
     assert done.returncode == 0, done.stderr
     run(values, tmp_path / "one")
+    muon = "optimiser" in more
     one, two = (read_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("one", "two"))
     for kind in ("nets", "ema"):
         for name, value in (one[kind]["model"] if kind == "nets" else one[kind]).items():
             other = (two[kind]["model"] if kind == "nets" else two[kind])[name]
-            torch.testing.assert_close(other, value, rtol=1e-4, atol=1e-5)  # steps are of 1e-2
+            torch.testing.assert_close(other, value, rtol=1e-4, atol=1e-5 if muon else 1e-6)  # it widens rounding
 
 
 def test_accumulated_parts_equal_the_whole_batch(values, tmp_path):

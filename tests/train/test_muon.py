@@ -30,7 +30,10 @@ class TestOrthogonal:
 
     def test_scale_says_nothing(self):
         matrix = torch.randn(8, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-        torch.testing.assert_close(orthogonal(1e-12 * matrix), orthogonal(matrix))
+        torch.testing.assert_close(orthogonal(1e-8 * matrix), orthogonal(matrix))
+
+    def test_what_is_next_to_nothing_stays_finite(self):
+        assert orthogonal(torch.full((4, 9), 1e-21)).abs().max() < 1e-9
 
 
 @pytest.mark.parametrize("kind", ["convolution", "transposed", "linear"])
@@ -59,6 +62,22 @@ def test_steps_of_a_weight(kind):
         wanted = 0.1 * (step.transpose(1, 0, 2, 3) if kind == "transposed" else step)
         assert (taken * wanted).sum() / np.sqrt((taken**2).sum() * (wanted**2).sum()) > 0.97
         assert 0.7 < np.sqrt((taken**2).sum() / (wanted**2).sum()) < 1.2
+
+
+def test_a_layer_without_gradients_comes_to_rest():
+    """The momentum shrinks for ever, while a step's length says nothing of it."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(4, 4, 3)
+    optimiser = Muon(groups_of(layer), lr=1e-3, weight_decay=0)
+    layer.weight.grad = 1e-3 * torch.randn_like(layer.weight)
+    optimiser.step()
+    layer.weight.grad = torch.zeros_like(layer.weight)
+    for _ in range(600):
+        optimiser.step()
+    before = layer.weight.detach().clone()
+    for _ in range(2000):
+        optimiser.step()
+    assert (layer.weight - before).abs().max() < 1e-6
 
 
 def test_all_else_is_adam():
