@@ -266,6 +266,9 @@ def test_bfloat16_is_nearer_than_integers(name: str, tmp_path: Path) -> None:
     found, expected = network.camera_rgb(raw, near, 2, memory=3e7), network.camera_rgb(raw, exact, 2, memory=3e7)
     error = np.sqrt(np.square(found - expected).mean())
     assert 0 < error < np.sqrt((shot * clean + read).mean()) / 10
+    if name in QUANTISED:
+        rough = network.camera_rgb(raw, resolve(raw.meta, RenderOptions(model=name, precision="int8")), 2, memory=3e7)
+        assert error < np.sqrt(np.square(rough - expected).mean())
 
 
 @pytest.mark.parametrize("name", SHIPPED)
