@@ -7,12 +7,12 @@ old ones; the old planes do not look at them yet, by weights of 0, which learn a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from isp.nets.flat import Block, Flat
+from isp.nets.flat import Flat
 from isp.nets.pyramid import Pyramid
 
 
@@ -43,42 +43,3 @@ def widen(net: nn.Module, trained: Mapping[str, Tensor]) -> None:
     for block in blocks - {name.removesuffix("second.weight") for name in trained}:
         for part in ("weight", "bias"):
             nn.init.zeros_(state[f"{block}second.{part}"])
-
-
-def wake(net: nn.Module, look: Callable[[], object]) -> int:
-    """Start anew, in place, the units of a network's residual blocks that are at rest; their number.
-
-    look: runs the network over inputs such as it will see. A unit is at rest whose ReLU is 0 for all samples of those:
-    it has no gradient and never learns again. Its incoming weights are drawn as those of a new network and its outgoing
-    ones become 0, so that what the network computes on those inputs stays the same. Raises ValueError for a network
-    without such blocks.
-    """
-    blocks = [m for m in net.modules() if isinstance(m, Block)]
-    if not blocks:
-        raise ValueError("only flat and pyramid have blocks whose units can be started anew")
-    most: dict[Block, Tensor] = {}
-
-    def note(block: Block) -> Callable[[nn.Module, object, Tensor], None]:
-        def hook(_: nn.Module, __: object, output: Tensor) -> None:
-            top = output.detach().amax((0, 2, 3))
-            most[block] = torch.maximum(most[block], top) if block in most else top
-
-        return hook
-
-    handles = [block.first.register_forward_hook(note(block)) for block in blocks]
-    try:
-        with torch.no_grad():
-            look()
-    finally:
-        for handle in handles:
-            handle.remove()
-    number = 0
-    with torch.no_grad():
-        for block, top in most.items():
-            rest = top <= 0
-            fresh = nn.Conv2d(block.first.in_channels, len(rest), 3).to(block.first.weight)
-            for old, new in zip(block.first.parameters(), fresh.parameters(), strict=True):
-                old[rest] = new[rest]
-            block.second.weight[:, rest] = 0
-            number += int(rest.sum())
-    return number

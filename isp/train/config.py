@@ -184,12 +184,11 @@ class TrainConfig:
     """A recipe.
 
     name: of the run's folder and of the model. note: where the numbers come from. start: a trained model whose weights
-    the run begins with; it may be narrower (isp.nets.widen). wake: on so many first batches, units of the start that
-    are at rest are looked for and begin anew (isp.nets.widen.wake). blend: share of what was learned in the model that
-    is written at the end, the rest being the start's weights (network interpolation: X. Wang et al., "ESRGAN", ECCVW
-    2018, Sec. 3.4). phases, rates: each in turn; both last the same number of steps. shorten: divides every number of
-    steps, for a look or a machine that is not a cluster. accumulate: parts that a process's share of a batch is
-    computed in. ema: decay of the averaged weights, which are validated and, blended or not, written at the end.
+    the run begins with; it may be narrower (isp.nets.widen). blend: share of what was learned in the model that is
+    written at the end, the rest being the start's weights (network interpolation: X. Wang et al., "ESRGAN", ECCVW 2018,
+    Sec. 3.4). phases, rates: each in turn; both last the same number of steps. shorten: divides every number of steps,
+    for a look or a machine that is not a cluster. accumulate: parts that a process's share of a batch is computed in.
+    ema: decay of the averaged weights, which are validated and, blended or not, written at the end.
     precision: bf16, fp32, or auto (bf16 on CUDA). seed: of data and initial weights.
     """
 
@@ -204,7 +203,6 @@ class TrainConfig:
     gan: Gan | None = None
     teacher: Teacher | None = None
     start: str | None = None
-    wake: int = 0
     blend: float = 1.0
     shorten: float = 1.0
     accumulate: int = 1
@@ -224,8 +222,6 @@ class TrainConfig:
             raise ValueError("teacher.cache needs data.store: pairs made on the fly never come again")
         if not 0 < self.blend <= 1 or (self.blend < 1 and self.start is None):
             raise ValueError(f"blend is {self.blend}; expected a share above 0, up to 1, and below 1 only with a start")
-        if self.wake < 0 or (self.wake and self.start is None):
-            raise ValueError(f"wake is {self.wake}; expected batches from 0 on, above 0 only with a start")
         phases, rates = (sum(piece.steps for piece in pieces) for pieces in (self.phases, self.rates))
         if phases != rates or not phases:
             raise ValueError(f"phases last {phases} steps and rates {rates}; expected the same number, above 0")

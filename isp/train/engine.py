@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -39,7 +39,7 @@ from isp.datasets.recipes import Isos, load_recipe
 from isp.files import demand_room, whole_file
 from isp.nets.load import build, load_model, save_model
 from isp.nets.model import Model
-from isp.nets.widen import wake, widen
+from isp.nets.widen import widen
 from isp.noise.upi import LAWS
 from isp.train.config import TrainConfig, differences
 from isp.train.data import Batch, open_batches, renoised, validation_set
@@ -139,14 +139,12 @@ class Engine:
                 raise ValueError(f"start: {config.start} does not fit into the recipe's model: {error}") from error
             if config.blend < 1 and _shapes(start) != _shapes(model):
                 raise ValueError(f"blend needs a start of the model's shape, and {config.start} is narrower; leave it")
-        self.data = open_batches(config, group.device, (group.rank, group.of))
-        if config.wake and not (folder / CHECKPOINT).exists():
-            self._wake(model)
         self.add("model", model, config.optimiser.betas)
         self.model = model
         self.ema = AveragedModel(model, multi_avg_fn=_averaging(config.ema))
         if bad := [phase.patch for phase in config.phases if phase.patch % model.multiple]:
             raise ValueError(f"patch is {bad[0]}; {config.model.network} needs multiples of {model.multiple}")
+        self.data = open_batches(config, group.device, (group.rank, group.of))
         self.validation = validation_set(config.data, config.validation, config.seed) if group.rank == 0 else []
         size = config.validation.size // model.multiple * model.multiple
         if size < max(model.minimum, BORDER + 1):
@@ -167,15 +165,6 @@ class Engine:
                 net, device_ids=device_ids, broadcast_buffers=False, gradient_as_bucket_view=True
             )
         return self.wrapped[name]
-
-    def _wake(self, model: Model) -> None:
-        """Units of the start that rest on the run's first batches begin anew."""
-        phase = self.config.phases[0]
-        model.to(self.group.device)
-        with closing(self.data.batches(0, batch=phase.batch, size=phase.patch)) as batches:  # type: ignore[type-var]
-            number = wake(model, lambda: [self.forward(batch, model) for batch in islice(batches, self.config.wake)])
-        if self.progress:
-            print(f"{number} units of {self.config.start} were at rest and begin anew", flush=True)
 
     def forward(self, batch: Batch, net: nn.Module | None = None) -> Tensor:
         """Camera RGB of a batch by the model that is trained, or by another."""

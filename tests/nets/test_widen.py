@@ -7,7 +7,7 @@ from torch import nn
 from isp.nets.b2fnet import B2FNet
 from isp.nets.flat import Flat
 from isp.nets.pyramid import Pyramid
-from isp.nets.widen import wake, widen
+from isp.nets.widen import widen
 
 
 def trained(net: nn.Module) -> nn.Module:
@@ -60,30 +60,3 @@ def test_networks_whose_function_would_change_are_refused() -> None:
     widen(B2FNet(8, (4, 8, 8)), same.state_dict())
     with pytest.raises(ValueError, match="only flat and pyramid can begin as narrower ones"):
         widen(B2FNet(8, (8, 8, 8)), same.state_dict())
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_units_at_rest_begin_anew_and_leave_the_function(case: str) -> None:
-    net = trained(CASES[case][0]())
-    first = net.bottom[1].first if case == "pyramid" else net.body[1].first
-    second = net.bottom[1].second if case == "pyramid" else net.body[1].second
-    x = torch.randn(4, 20 if case == "pyramid" else 8, 16, 16, dtype=torch.float64)
-    with torch.no_grad():
-        for name, bias in net.named_parameters():
-            if name.endswith("first.bias"):
-                bias.fill_(3.0)  # none rests by chance
-        first.bias[[1, 4]] = -100.0
-    before, kept = net(x), [weight.clone() for weight in (first.weight, second.weight)]
-    assert wake(net, lambda: [net(x[:2]), net(x[2:])]) == 2
-    torch.testing.assert_close(net(x), before, rtol=0, atol=1e-12)
-    others = [n for n in range(len(first.bias)) if n not in (1, 4)]
-    assert torch.equal(first.weight[others], kept[0][others])
-    assert torch.equal(second.weight[:, others], kept[1][:, others])
-    net(x).square().mean().backward()
-    assert (second.weight.grad[:, [1, 4]] != 0).any()  # they learn at once, but one that rests again by chance
-
-
-def test_a_network_without_residual_blocks_cannot_wake() -> None:
-    net = B2FNet(8, (4, 8, 8))
-    with pytest.raises(ValueError, match="only flat and pyramid have blocks whose units can be started anew"):
-        wake(net, lambda: None)

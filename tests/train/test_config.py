@@ -61,7 +61,6 @@ def test_overrides(recipe):
         ("teacher={model: flat, features: 1}", "belong together"),
         ("blend=0", "blend is 0.*; expected a share above 0, up to 1"),
         ("blend=0.5", "and below 1 only with a start"),
-        ("wake=10", "wake is 10; .* above 0 only with a start"),
     ],
 )
 def test_errors_say_what_was_expected(recipe, override, message):

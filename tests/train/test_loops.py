@@ -14,9 +14,9 @@ from isp.nets.load import load_model, save_model
 from isp.nets.model import Model, ModelConfig
 from isp.raw.cfa import CFA
 from isp.train.config import TrainConfig
-from isp.train.engine import Engine, read_checkpoint
+from isp.train.engine import read_checkpoint
 from isp.train.teaching import Lessons
-from tests.train.test_engine import ALONE, one_thread, run, same_end, states_equal  # noqa: F401 - the fixture
+from tests.train.test_engine import one_thread, run, same_end, states_equal  # noqa: F401 - the fixture
 from tools.distill import main as distill
 from tools.train import main as train
 
@@ -104,26 +104,6 @@ class TestGan:
         gan_values["model"] = {"network": "tiny-unet"}
         with pytest.raises(ValueError, match=r"^start: network of .* is 'flat', of the recipe's model 'tiny-unet'$"):
             run(gan_values, tmp_path / "other")
-
-    def test_units_at_rest_begin_anew(self, gan_values, tmp_path, teacher, capsys):
-        sleeping = load_model(teacher)
-        with torch.no_grad():
-            for block in sleeping.network.body:
-                block.first.bias.fill_(1.0)
-            sleeping.network.body[0].first.bias[2:5] = -1e3
-        save_model(tmp_path / "sleeping", sleeping, metadata={"noise": "none"})
-        values = {**gan_values, "start": str(tmp_path / "sleeping"), "wake": 2}
-        config = TrainConfig.from_dict(values)
-        engine = Engine(config, tmp_path / "run", ALONE)
-        assert "3 units of" in capsys.readouterr().out
-        for net in (engine.model, engine.ema.module):
-            assert net.network.body[0].first.bias.min() > -1
-        given = torch.rand(1, 4, 8, 8), torch.full((1, 4, 8, 8), 0.1)
-        torch.testing.assert_close(engine.model(*given), sleeping(*given), rtol=0, atol=1e-6)
-        run(values, tmp_path / "whole")
-        run(values, tmp_path / "parts", stop_at=1)
-        run(values, tmp_path / "parts")
-        assert same_end(tmp_path / "whole", tmp_path / "parts")
 
 
 class TestDistillation:
