@@ -107,6 +107,7 @@ def measure(case: str, path: str, warm_up: str) -> dict[str, float]:
 
             options = RenderOptions(demosaic=rest[0], look=rest[1])
         elif kind == "learned":
+            from isp.fast import picture_size
             from isp.fast.network import develop
             from isp.options import RenderOptions
 
@@ -119,7 +120,9 @@ def measure(case: str, path: str, warm_up: str) -> dict[str, float]:
             if kind == "fast":
                 return render_pixels(raw, options)
             if kind == "learned":
-                return develop(raw, options)[0]
+                pixels = np.empty((*picture_size(raw.meta), 3), np.uint8)
+                develop(raw, options, pixels)
+                return pixels
             picture = render(raw, options)[0]
             return picture.clamp_(0, 1).mul_(255).add_(0.5).byte().permute(1, 2, 0).contiguous().numpy()
 

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.peak:
         name, precision, megapixels, threads = arguments.peak
         options = RenderOptions(model=name, precision=precision)
-        fast.develop(noise_frame(float(megapixels)), options, 8, int(threads))
+        fast.develop(noise_frame(float(megapixels)), options, lambda first, rows: None, 8, int(threads))
         return 0
     names = arguments.models or [name for name, folder in model_folders().items() if find_files(folder / WEIGHTS)]
     results: dict[str, Any] = {"rows": [], "networks": []}

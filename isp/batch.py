@@ -15,9 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from isp.files import record_path, remove_unfinished
 from isp.jobs import Job, resolve_options
-from isp.output import depth, save
+from isp.output import depth, open_rows, save, takes_rows
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -68,24 +70,26 @@ def _steps(job: Job) -> Iterator[None]:
         report = StageReport(raw, options, job.report_region)
     obstacle = "stages are watched" if job.dump_stages or report is not None else None
     fast, obstacle = (None, obstacle) if obstacle else _fast(job, raw, options)
-    picture: Any
+    written: dict[str, Any] = {"meta": meta, "space": options.space, "bits": job.bits, "overwrite": job.overwrite}
+    picture: Any = None
     if fast is not None:
-        picture, parameters = fast.develop(raw, options, depth(job.target, job.bits)[0], job.threads)
+        from isp.fast import picture_size
+
+        bits, size = depth(job.target, job.bits)[0], picture_size(meta)
+        if takes_rows(job.target, job.bits):
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            with open_rows(job.target, *size, **written) as write_rows:
+                parameters = fast.develop(raw, options, write_rows, bits, job.threads)
+        else:
+            picture = np.empty((*size, 3), f"uint{bits}")
+            parameters = fast.develop(raw, options, picture, bits, job.threads)
     else:
         picture, parameters = _develop(job, raw, options, report)
     del raw  # its memory, before the next frame takes as much
     started += yield from _pause()
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    save(
-        job.target,
-        picture,
-        meta=meta,
-        space=options.space,
-        linear=options.linear,
-        bits=job.bits,
-        quality=job.quality,
-        overwrite=job.overwrite,
-    )
+    if picture is not None:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        save(job.target, picture, linear=options.linear, quality=job.quality, **written)
     if report is not None and job.report is not None:
         from isp.output.page import write_page
 

@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+_AT_ONCE = Lock()  # without pwrite a file has one position for all threads
 
 
 @contextmanager
@@ -44,6 +48,19 @@ def demand_room(path: Path) -> None:
     """Raise what the disk says where it takes no more: for libraries that tell that they failed, but not why."""
     with open(path, "ab") as file:
         file.write(bytes(1 << 20))
+
+
+def write_at(file: BinaryIO, data: memoryview, offset: int) -> None:
+    """Write bytes at an offset of a file of which nothing is waiting to be written; threads may do so together."""
+    if not hasattr(os, "pwrite"):
+        with _AT_ONCE:
+            file.seek(offset)
+            file.write(data)
+            file.flush()
+        return
+    while data:
+        written = os.pwrite(file.fileno(), data, offset)
+        data, offset = data[written:], offset + written
 
 
 def remove_unfinished(folder: Path, processes: Iterable[int | None]) -> None:

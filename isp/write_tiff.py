@@ -29,23 +29,25 @@ class Tag(NamedTuple):
     packed: bytes
 
 
+def write_pieces(file: BinaryIO, pieces: Iterable[bytes | memoryview]) -> list[tuple[int, int]]:
+    """Write pieces of an image at the end of the file; returns where each begins and its size, bytes."""
+    return [(_even_end(file), file.write(piece)) for piece in pieces]
+
+
 def image_tags(
-    file: BinaryIO,
-    image: np.ndarray,
-    pieces: Iterable[bytes | memoryview],
+    shape: Sequence[int],
+    kind: np.dtype[Any],
+    places: Sequence[tuple[int, int]],
     *,
     subfile: int,
     photometric: int,
     tile: int | None = None,
     jpeg: bool = False,
 ) -> list[Tag]:
-    """Write the pieces (tiles, or one strip) of an image of H W or H W samples, and return the tags that find them."""
-    height, width = image.shape[:2]
-    samples = image.shape[2] if image.ndim == 3 else 1
-    offsets, sizes = [], []
-    for piece in pieces:
-        offsets.append(_even_end(file))
-        sizes.append(file.write(piece))
+    """The tags of an image of H W or H W samples of a kind. places: offset and size of its tiles, or of its strip."""
+    height, width = shape[:2]
+    samples = shape[2] if len(shape) == 3 else 1
+    offsets, sizes = zip(*places, strict=True)
     if tile:
         layout = [tag(322, LONG, (tile,)), tag(323, LONG, (tile,)), tag(324, LONG, offsets), tag(325, LONG, sizes)]
     else:
@@ -54,12 +56,12 @@ def image_tags(
         tag(254, LONG, (subfile,)),  # NewSubfileType: 0 the main image, 1 a preview
         tag(256, LONG, (width,)),
         tag(257, LONG, (height,)),
-        tag(258, SHORT, (image.dtype.itemsize * 8,) * samples),  # BitsPerSample
+        tag(258, SHORT, (kind.itemsize * 8,) * samples),  # BitsPerSample
         tag(259, SHORT, (7 if jpeg else 1,)),  # Compression
         tag(262, SHORT, (photometric,)),
         tag(277, SHORT, (samples,)),
         tag(284, SHORT, (1,)),  # PlanarConfiguration: interleaved
-        tag(339, SHORT, (3 if image.dtype.kind == "f" else 1,) * samples),  # SampleFormat
+        tag(339, SHORT, (3 if kind.kind == "f" else 1,) * samples),  # SampleFormat
         *layout,
     ]
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from isp.fast.library import UnavailableError, library
 from isp.fast.structures import GRID, METHODS, TILE, Colour, Mosaic, Picture, colour_of, mosaic_of
 from isp.options import RenderOptions
+from isp.output import Rows
 from isp.parameters import RenderParameters, resolve
 from isp.raw.image import RawImage
 from isp.raw.metadata import ORIENTATIONS, RawMetadata
@@ -34,13 +36,24 @@ def render_pixels(
     isp.render followed by isp.save's rounding, within half a code. threads: None for one per processor.
     Raises ValueError where `obstacle` gives a reason.
     """
-    return develop(raw, options, bits, threads)[0]
+    height, width = picture_size(raw.meta)
+    pixels = np.empty((height, width, 3), f"uint{bits}")
+    develop(raw, options, pixels, bits, threads)
+    return pixels
+
+
+def picture_size(meta: RawMetadata) -> tuple[int, int]:
+    """Height and width of the picture of a frame, upright."""
+    top, left, bottom, right = meta.crop
+    transpose = ORIENTATIONS[meta.orientation][0]
+    return (right - left, bottom - top) if transpose else (bottom - top, right - left)
 
 
 def develop(
-    raw: RawImage, options: RenderOptions, bits: int = 8, threads: int | None = None
-) -> tuple[np.ndarray, RenderParameters]:
-    """render_pixels, and the parameters that it rendered with."""
+    raw: RawImage, options: RenderOptions, into: np.ndarray | Rows, bits: int = 8, threads: int | None = None
+) -> RenderParameters:
+    """render_pixels into an array, H W 3, or into what takes its rows, from several threads and in any order; returns
+    the parameters that it rendered with."""
     if reason := obstacle(raw, options, bits):
         raise ValueError(f"no fast render: {reason}; isp.render has none of these limits")
     meta, p = raw.meta, resolve(raw.meta, options)
@@ -50,7 +63,8 @@ def develop(
         by = ctypes.byref
         return kernel().isp_render(by(mosaic), by(colour), by(picture), *box)
 
-    return _run(work, meta, colour_of(p, bits), bits, threads), p
+    _run(work, meta, colour_of(p, bits), into, threads)
+    return p
 
 
 def counted(raw: RawImage, p: RenderParameters) -> Mosaic:
@@ -69,11 +83,16 @@ def counted(raw: RawImage, p: RenderParameters) -> Mosaic:
 
 
 def display(
-    rgb: np.ndarray, meta: RawMetadata, p: RenderParameters, bits: int = 8, threads: int | None = None
-) -> np.ndarray:
+    rgb: np.ndarray,
+    meta: RawMetadata,
+    p: RenderParameters,
+    into: np.ndarray | Rows,
+    bits: int = 8,
+    threads: int | None = None,
+) -> None:
     """The picture of white-balanced camera RGB as codes: everything that isp.pipeline does after the demosaic.
 
-    rgb: float32, 3 H W of the active area, linear. Returns H W 3, uint8 or uint16, cropped and upright.
+    rgb: float32, 3 H W of the active area, linear. into: as develop's; the picture is cropped and upright.
     Raises ValueError where `display_obstacle` gives a reason.
     """
     if reason := display_obstacle(meta, p, bits):
@@ -88,7 +107,7 @@ def display(
         by = ctypes.byref
         return kernel().isp_display(ctypes.c_void_p(rgb.ctypes.data), by(mosaic), by(colour), by(picture), *box)
 
-    return _run(work, meta, colour_of(p, bits), bits, threads)
+    _run(work, meta, colour_of(p, bits), into, threads)
 
 
 def obstacle(raw: RawImage, options: RenderOptions, bits: int = 8) -> str | None:
@@ -149,56 +168,120 @@ def _run(
     work: Callable[[Colour, Picture, tuple[int, int, int, int]], int],
     meta: RawMetadata,
     colour: Colour,
-    bits: int,
+    into: np.ndarray | Rows,
     threads: int | None,
-) -> np.ndarray:
+) -> None:
     """The picture from pieces of work: (top, bottom, left, right) of the active area, each by a thread of its own.
 
     Highlights that are reconstructed need two passes: the first gathers the colours of the whole frame and finds the
-    pixels that are nearly clipped, the second does these again.
+    pixels that are nearly clipped, the second does these again. Rows are given away as soon as they are done.
     """
     top, left, bottom, right = meta.area
     height, width = bottom - top, right - left
     crop = meta.crop
-    size = (crop[2] - crop[0], crop[3] - crop[1])
-    transpose, flip_rows, flip_columns = ORIENTATIONS[meta.orientation]
-    pixels = np.empty((*(size[::-1] if transpose else size), 3), f"uint{bits}")
-    view = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-    view = view.transpose(1, 0, 2) if transpose else view
-    picture = Picture(view.ctypes.data, *view.strides[:2], *crop)
+    bands = _Bands(meta, into, colour.bits)
     rows, cols, tiles = -(-height // GRID), -(-width // GRID), -(-width // TILE)
-    picture.grid_cols, picture.tiles = cols, tiles
     reconstruct = colour.highlights == 2
     if reconstruct:
         seen = np.zeros((rows, cols, 4), np.float32)
         near = np.zeros((height, tiles), np.uint8)
-        picture.point("seen", seen)
-        picture.point("near", near)
         first = [(y, min(y + ROWS, height), 0, width) for y in range(0, height, ROWS)]
     else:
         first = [(y, min(y + ROWS, crop[2]), crop[1] // GRID * GRID, crop[3]) for y in range(crop[0], crop[2], ROWS)]
+    waiting: dict[int, Band] = {}  # for the second pass
 
-    def render(box: tuple[int, int, int, int]) -> None:
+    def render(box: tuple[int, int, int, int], band: Band) -> None:
+        start, end = band.top, band.top + len(band.pixels)
+        picture = Picture(band.pixels.ctypes.data, *band.pixels.strides[:2], start, crop[1], end, crop[3])
+        picture.grid_cols, picture.tiles = cols, tiles
+        if reconstruct:
+            picture.point("seen", seen)
+            picture.point("near", near)
         _demand(work(colour, picture, box))
 
+    def begin(box: tuple[int, int, int, int]) -> None:
+        band = bands.take(*box[:2])
+        render(box, band)
+        if reconstruct and near[box[0] : box[1]].any():
+            waiting[box[0]] = band
+        else:
+            bands.give(band)
+
     threads = threads or processors()
-    in_threads(render, first, threads)
-    if reconstruct and near.any():
+    in_threads(begin, first, threads)
+    if waiting:
         _demand(kernel().isp_surroundings(ctypes.c_void_p(seen.ctypes.data), rows, cols))
         colour.around = seen.ctypes.data
-        in_threads(render, _again(near, width), threads)
-    return pixels
+        in_threads(lambda box: render(box, waiting[box[0] // ROWS * ROWS]), _again(near, width), threads)
+        in_threads(bands.give, list(waiting.values()), threads)
+    bands.finish()
+
+
+class Band(NamedTuple):
+    """Rows of the picture that lie side by side on the sensor."""
+
+    top: int  # the first one, in the active area
+    pixels: np.ndarray  # as the sensor sees them: a view
+
+
+class _Bands:
+    """Where pixels go: into an array; or into memory for a few rows, from where they are given away."""
+
+    def __init__(self, meta: RawMetadata, into: np.ndarray | Rows, bits: int) -> None:
+        self.crop, self.size = meta.crop, picture_size(meta)
+        self.transpose, flip_rows, flip_columns = ORIENTATIONS[meta.orientation]
+        self.steps = (-1 if flip_rows else 1, -1 if flip_columns else 1)
+        self.kind = np.dtype(f"uint{bits}")
+        self.rows = None if isinstance(into, np.ndarray) else into
+        self.whole = into if isinstance(into, np.ndarray) else None
+        if self.transpose and self.whole is None:  # rows of the sensor are columns of the picture
+            self.whole = np.empty((*self.size, 3), self.kind)
+        self.spare: list[np.ndarray] = []
+
+    def take(self, top: int, bottom: int) -> Band:
+        """The part of these rows of the active area that is in the picture."""
+        top, bottom = max(top, self.crop[0]), max(min(bottom, self.crop[2]), self.crop[0])
+        count = max(bottom - top, 0)
+        if self.whole is not None:
+            turned = self.whole[:: self.steps[0], :: self.steps[1]]
+            turned = turned.transpose(1, 0, 2) if self.transpose else turned
+            return Band(top, turned[top - self.crop[0] :][:count])
+        try:
+            memory = self.spare.pop()
+        except IndexError:
+            memory = np.empty((ROWS, self.size[1], 3), self.kind)
+        return Band(top, memory[:count][:: self.steps[0], :: self.steps[1]])
+
+    def give(self, band: Band) -> None:
+        """It is done."""
+        if self.whole is not None or self.rows is None:
+            return
+        upright = band.pixels[:: self.steps[0], :: self.steps[1]]
+        first = band.top - self.crop[0]
+        if len(upright):
+            self.rows(first if self.steps[0] == 1 else self.size[0] - first - len(upright), upright)
+        memory = upright.base  # which it is a view of
+        assert memory is not None
+        self.spare.append(memory)
+
+    def finish(self) -> None:
+        """All are done."""
+        if self.whole is not None and self.rows is not None:
+            self.rows(0, self.whole)
 
 
 def _again(near: np.ndarray, width: int) -> list[tuple[int, int, int, int]]:
     """The pieces that have nearly clipped pixels: in each column of tiles the runs of such rows, joined over gaps that
-    cost less than a new start, and cut to ROWS."""
+    cost less than a new start, and cut where bands begin."""
     boxes = []
     for tile in range(near.shape[1]):
         rows = np.flatnonzero(near[:, tile])
         for run in np.split(rows, np.flatnonzero(np.diff(rows) > 2 * MOST_REACH) + 1) if len(rows) else ():
-            for y in range(int(run[0]), int(run[-1]) + 1, ROWS):
-                boxes.append((y, min(y + ROWS, int(run[-1]) + 1), tile * TILE, min((tile + 1) * TILE, width)))
+            y, end = int(run[0]), int(run[-1]) + 1
+            while y < end:
+                cut = min(y // ROWS * ROWS + ROWS, end)
+                boxes.append((y, cut, tile * TILE, min((tile + 1) * TILE, width)))
+                y = cut
     return boxes
 
 

@@ -23,6 +23,7 @@ from isp.fast.exports import Export
 from isp.fast.structures import Mosaic
 from isp.noise.dng import from_dng_noise_profile
 from isp.options import RenderOptions
+from isp.output import Rows
 from isp.parameters import RenderParameters, resolve
 from isp.raw.image import RawImage
 from isp.raw.metadata import RawMetadata
@@ -48,16 +49,17 @@ class Part(ctypes.Structure):
 
 
 def develop(
-    raw: RawImage, options: RenderOptions, bits: int = 8, threads: int | None = None
-) -> tuple[np.ndarray, RenderParameters]:
-    """The picture of a raw frame as codes, H W 3, and the parameters that it was rendered with.
+    raw: RawImage, options: RenderOptions, into: np.ndarray | Rows, bits: int = 8, threads: int | None = None
+) -> RenderParameters:
+    """The picture of a raw frame as codes, and the parameters that it was rendered with: isp.fast.develop of a model.
 
     isp.render followed by isp.save's rounding. threads: None for one per processor.
     """
     threads = threads or classical.processors()
     p = resolve(raw.meta, options)
     rgb = camera_rgb(raw, p, threads)
-    return classical.display(rgb, raw.meta, p, bits, threads), p
+    classical.display(rgb, raw.meta, p, into, bits, threads)
+    return p
 
 
 def obstacle(raw: RawImage, options: RenderOptions, bits: int = 8) -> str | None:

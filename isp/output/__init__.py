@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ from isp.options import SPACES
 
 if TYPE_CHECKING:
     from isp.raw.metadata import RawMetadata
+
+Rows = Callable[[int, np.ndarray], object]  # takes rows of a picture, the number of the first and n W 3 of codes
 
 # suffix: the bits per sample that it can hold, the default first
 FORMATS = {
@@ -98,6 +102,40 @@ def save(
                 writers.write_avif(temporary, pixels, meta, space, quality)
             case ".exr":
                 writers.write_exr(temporary, pixels, meta, space)
+
+
+def takes_rows(path: str | Path, bits: int | None = None) -> bool:
+    """Whether `open_rows` writes this format: TIFF of 8 or 16 bits, whose rows all have a place of their own."""
+    return Path(path).suffix.lower() in (".tif", ".tiff") and not depth(path, bits)[1]
+
+
+@contextmanager
+def open_rows(
+    path: str | Path,
+    height: int,
+    width: int,
+    *,
+    meta: RawMetadata | None = None,
+    space: str = "srgb",
+    bits: int | None = None,
+    overwrite: bool = False,
+) -> Iterator[Rows]:
+    """What `save` writes of codes H W 3, for a picture that comes in parts: a function that writes rows of it, each
+    once, in any order and from any thread. The file appears when the block ends without an exception.
+
+    Arguments and errors as those of `save`; ValueError for a format that `takes_rows` does not name.
+    """
+    path = Path(path)
+    if not takes_rows(path, bits):
+        raise ValueError(f"{path}: only TIFF of 8 or 16 bits is written in rows; use save")
+    from isp.output import writers
+
+    kind = np.dtype(f"uint{depth(path, bits)[0]}")
+    with (
+        whole_file(path, overwrite, sync=False) as temporary,
+        writers.open_tiff(temporary, (height, width, 3), kind, meta, space, linear=False) as write_rows,
+    ):
+        yield write_rows
 
 
 def quantise(pixels: np.ndarray, bits: int, as_float: bool) -> np.ndarray:

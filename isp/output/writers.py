@@ -6,20 +6,24 @@ renamed here.
 
 from __future__ import annotations
 
+import math
 import warnings
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isp.files import demand_room
+from isp.files import demand_room, write_at
 from isp.output.exif import EXIF_IFD, exif_block, exr_attributes, photo_tags, picture_tags
 from isp.output.icc import chromaticities, profile
 from isp.output.png import chunk, png_parts
 from isp.write_tiff import HEADER, LONG, UNDEFINED, bytes_tag, finish, image_tags, tag, write_ifd
 
 if TYPE_CHECKING:
+    from isp.output import Rows
     from isp.raw.metadata import RawMetadata
 
 JPEG_EXIF_MOST = 65533 - 6  # bytes: one APP1 segment less "Exif\0\0"
@@ -36,14 +40,29 @@ def write_png(path: Path, pixels: np.ndarray, meta: RawMetadata | None, space: s
 
 def write_tiff(path: Path, pixels: np.ndarray, meta: RawMetadata | None, space: str, linear: bool) -> None:
     """uint8, uint16 or float32; uncompressed, which every program reads and which costs no time."""
-    if pixels.nbytes > 4_000_000_000:
-        raise ValueError(f"the picture takes {pixels.nbytes / 1e9:.1f} GB; the offsets of a TIFF end at 4 GB")
-    height, width = pixels.shape[:2]
-    photometric = 2 if pixels.ndim == 3 else 1  # RGB, or black is zero
+    with open_tiff(path, pixels.shape, pixels.dtype, meta, space, linear) as write_rows:
+        write_rows(0, pixels)
+
+
+@contextmanager
+def open_tiff(
+    path: Path, shape: Sequence[int], kind: np.dtype[Any], meta: RawMetadata | None, space: str, linear: bool
+) -> Iterator[Rows]:
+    """The same for a picture that comes in parts: what writes its rows, each once, in any order and from any thread."""
+    height, width = shape[:2]
+    row = kind.itemsize * math.prod(shape[1:])  # bytes
+    if height * row > 4_000_000_000:
+        raise ValueError(f"the picture takes {height * row / 1e9:.1f} GB; the offsets of a TIFF end at 4 GB")
+    photometric = 2 if len(shape) == 3 else 1  # RGB, or black is zero
+    start = len(HEADER)
     with open(path, "wb") as file:
         file.write(HEADER)
-        tags = image_tags(file, pixels, [pixels.data], subfile=0, photometric=photometric) + picture_tags(meta)
-        if icc := profile(space, linear) if pixels.ndim == 3 else None:
+        file.flush()
+        yield lambda first, rows: write_at(file, rows.data.cast("B"), start + first * row)
+        file.seek(start + height * row)
+        tags = image_tags(shape, kind, [(start, height * row)], subfile=0, photometric=photometric)
+        tags += picture_tags(meta)
+        if icc := profile(space, linear) if len(shape) == 3 else None:
             tags.append(bytes_tag(34675, UNDEFINED, icc))
         tags.append(tag(EXIF_IFD, LONG, (write_ifd(file, photo_tags(meta, width, height, space)),)))
         finish(file, tags)

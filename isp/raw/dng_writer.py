@@ -38,6 +38,7 @@ from isp.write_tiff import (
     tag,
     text_tag,
     write_ifd,
+    write_pieces,
 )
 
 COMPRESSIONS = ("none", "lossless-jpeg")
@@ -78,8 +79,12 @@ def write_dng(path: str | Path, raw: RawImage, *, compression: str = "none", ove
     photometric = 32803 if meta.cfa is not None else 34892  # CFA, LinearRaw
     with whole_file(path, overwrite) as temporary, open(temporary, "wb") as file:
         file.write(HEADER)
-        picture_tags += image_tags(file, preview, [preview.tobytes()], subfile=1, photometric=2)  # RGB
-        raw_tags += image_tags(file, mosaic, tiles, subfile=0, photometric=photometric, tile=tile, jpeg=jpeg)
+        places = write_pieces(file, [preview.tobytes()])
+        picture_tags += image_tags(preview.shape, preview.dtype, places, subfile=1, photometric=2)  # RGB
+        places = write_pieces(file, tiles)
+        raw_tags += image_tags(
+            mosaic.shape, mosaic.dtype, places, subfile=0, photometric=photometric, tile=tile, jpeg=jpeg
+        )
         picture_tags.append(tag(330, LONG, (write_ifd(file, raw_tags),)))  # SubIFDs
         picture_tags.append(tag(34665, LONG, (write_ifd(file, photo_tags),)))  # the EXIF IFD
         finish(file, picture_tags)

@@ -144,6 +144,31 @@ def test_orientation_and_crops(orientation: int) -> None:
     )
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("highlights", ["clip", "reconstruct"])
+@pytest.mark.parametrize("clipped", [0.0, 0.4])
+def test_rows_are_those_of_the_picture(
+    orientation: int, highlights: str, clipped: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each once, from three threads."""
+    raw = make_frame(
+        active_area=(3, 5, 44, 68), default_crop_origin=(3, 2), default_crop_size=(51, 30), orientation=orientation,
+        clipped=clipped,
+    )  # fmt: skip
+    options = RenderOptions(highlights=highlights)
+    whole = fast.render_pixels(raw, options)
+    monkeypatch.setattr(fast, "ROWS", 8)
+    found, taken = np.zeros_like(whole), np.zeros(len(whole), int)
+
+    def take(first: int, rows: np.ndarray) -> None:
+        found[first : first + len(rows)] = rows
+        taken[first : first + len(rows)] += 1
+
+    fast.develop(raw, options, take, threads=3)
+    assert (taken == 1).all()
+    np.testing.assert_array_equal(found, whole)
+
+
 def gain_map(shape: tuple[int, int, int], seed: int, **area: int) -> GainMap:
     gains = 1 + np.random.default_rng(seed).random(shape)
     spacing = [1 / max(n - 1, 1) for n in shape[:2]]
@@ -229,9 +254,12 @@ def test_display_is_the_rest_of_the_way(highlights: str) -> None:
     p = resolve(raw.meta, options)
     stages = camera_stages(raw.meta, p)
     rgb = run([s for s in stages if s.name != "highlights"], x)[0].numpy()
-    compare(raw, {bits: fast.display(rgb, raw.meta, p, bits) for bits in (8, 16)}, highlights=highlights)
+    codes = {bits: np.empty((*fast.picture_size(raw.meta), 3), f"uint{bits}") for bits in (8, 16)}
+    for bits, picture in codes.items():
+        fast.display(rgb, raw.meta, p, picture, bits)
+    compare(raw, codes, highlights=highlights)
     with pytest.raises(ValueError, match="expected float32 3 140 520, got float32"):
-        fast.display(rgb[:, 1:], raw.meta, p)
+        fast.display(rgb[:, 1:], raw.meta, p, codes[8])
 
 
 VIGNETTE = FixVignetteRadial(k=[0.1, 0, 0, 0, 0])

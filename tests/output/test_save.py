@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import tifffile
 from disks import files_up_to
 from PIL import Image
 
-from isp.output import FORMATS, depth, save
+from isp.output import FORMATS, depth, open_rows, save, takes_rows
 from isp.output.icc import profile
 from isp.raw.metadata import RawMetadata
 
@@ -300,6 +302,47 @@ def test_codes_are_written_as_they_are(tmp_path: Path, name: str, bits: int) -> 
     save(tmp_path / name, codes[:, ::-1], bits=bits)
     decode = imagecodecs.png_decode if name == "a.png" else imagecodecs.tiff_decode
     assert np.array_equal(decode((tmp_path / name).read_bytes()), codes[:, ::-1])
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("pwrite", [True, False])
+def test_rows_from_threads_give_the_file_of_the_whole(
+    tmp_path: Path, bits: int, pwrite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not pwrite:  # as on Windows
+        monkeypatch.delattr(os, "pwrite")
+    codes = np.random.default_rng(0).integers(0, 2**bits, (301, 17, 3)).astype(f"uint{bits}")
+    save(tmp_path / "whole.tif", codes, meta=META, space="display-p3", bits=bits)
+    with (
+        open_rows(tmp_path / "rows.tif", 301, 17, meta=META, space="display-p3", bits=bits) as write_rows,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        list(pool.map(lambda top: write_rows(top, codes[top : top + 7]), reversed(range(0, 301, 7))))
+        assert not (tmp_path / "rows.tif").exists()
+    assert (tmp_path / "rows.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+
+
+def test_rows_are_for_files_where_they_have_places(tmp_path: Path) -> None:
+    assert [takes_rows(name, bits) for name, bits in [*DISPLAY, *LINEAR]] == [
+        name.startswith("a.tif") for name, _ in DISPLAY
+    ] + [False] * 3
+    with (
+        pytest.raises(ValueError, match="only TIFF of 8 or 16 bits is written in rows; use save"),
+        open_rows(tmp_path / "a.png", 2, 2),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_on_a_full_disk_leave_nothing(tmp_path: Path) -> None:
+    rows = np.zeros((100, 200, 3), np.uint8)
+    with (
+        files_up_to(20000),
+        pytest.raises(OSError, match=rf"^\[Errno 27\] File too large: '{tmp_path / 'a.tif'}'$"),
+        open_rows(tmp_path / "a.tif", 100, 200, bits=8) as write_rows,
+    ):
+        write_rows(0, rows)
+    assert not list(tmp_path.iterdir())
 
 
 def test_depth_says_what_a_file_will_hold() -> None:
