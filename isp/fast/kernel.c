@@ -607,6 +607,19 @@ struct tile {
 enum { LINEAR, CURVED, DIFF_H, DIFF_V, GRAD_H, GRAD_V, UP, LEFT, VERTICAL, HORIZONTAL, TO_UP, TO_DOWN, TO_LEFT,
        TO_RIGHT, DIFFERENCE, BETTER, LESS_RED, LESS_BLUE, RINGS };
 
+/* The calling thread's tile of columns x .. x + n. Its memory is kept: fresh memory costs as much as the work on it. */
+static struct tile *own_tile(const struct mosaic *m, int x, int n) {
+    static _Thread_local float lines[RINGS * 16 * STRIDE];
+    static _Thread_local struct tile tile;
+    struct tile *t = &tile;
+    t->m = m, t->x = x, t->lines = lines;
+    t->n = (n + 15) / 16 * 16; /* whole vectors; what is too much lies beyond the frame */
+    t->root = cbrtf(m->toe);
+    for (int i = 0; i < STRIDE; i++) /* GUARD, MARGIN and x are even */
+        for (int blue_row = 0; blue_row < 2; blue_row++) t->green[blue_row][i] = ((i + m->right) & 1) != blue_row;
+    return t;
+}
+
 static void read_row(struct tile *t, int row) {
     float *restrict linear = LINE(LINEAR, row), *restrict curved = LINE(CURVED, row);
     int n = t->n + 2 * MARGIN;
@@ -796,16 +809,10 @@ static void join(struct tile *t, int row) {
 for the ends of the frame), from counts to codes. */
 static void render_tile(const struct mosaic *m, const struct colour *k, const struct picture *p, int top, int bottom, int x,
                        int n) {
-    static _Thread_local float lines[RINGS * 16 * STRIDE]; /* kept: fresh memory costs as much as the work on it */
-    static _Thread_local struct tile tile;
-    struct tile *t = &tile;
-    t->m = m, t->k = k, t->p = p, t->x = x, t->lines = lines;
-    t->n = (n + 15) / 16 * 16; /* whole vectors; what is too much lies beyond the frame */
-    t->root = cbrtf(m->toe);
+    struct tile *t = own_tile(m, x, n);
+    t->k = k, t->p = p;
     for (int c = 0; c < 3; c++)
         for (int i = 0; i < STRIDE; i++) t->limit[c][i] = k->gains[c];
-    for (int i = 0; i < STRIDE; i++) /* GUARD, MARGIN and x are even */
-        for (int blue_row = 0; blue_row < 2; blue_row++) t->green[blue_row][i] = ((i + m->right) & 1) != blue_row;
     if (m->method == MSG) {
         for (int row = top - 14; row < bottom + 14; row++) {
             read_row(t, row);

@@ -13,27 +13,12 @@ struct canvas {
 /* A part of the canvas: packed samples from its corner. */
 struct part { int32_t top, left, height, width; };
 
-static struct tile *new_tile(const struct mosaic *m, int x, int n) {
-    struct tile *t = calloc(1, sizeof *t);
-    float *lines = calloc((size_t)RINGS * 16 * STRIDE, sizeof(float));
-    if (!t || !lines) {
-        free(t), free(lines);
-        return NULL;
-    }
-    t->m = m, t->x = x, t->lines = lines;
-    t->n = (n + 15) / 16 * 16;
-    t->root = cbrtf(m->toe);
-    for (int i = 0; i < STRIDE; i++)
-        for (int blue_row = 0; blue_row < 2; blue_row++) t->green[blue_row][i] = ((i + m->right) & 1) != blue_row;
-    return t;
-}
-
-static void free_tile(struct tile *t) { free(t->lines), free(t); }
-
 /* What the sensor's white has become in row y at columns x .. x + n: the gain of each site, and its shading. */
 static void whites(const struct mosaic *m, const struct canvas *c, int y, int x, int n, float *restrict out) {
     y = reflected(y, m->height);
-    for (int i = 0; i < n; i++) out[i] = c->gain[(y & 1) * 2 + ((x + i) & 1)];
+    const float *of_row = c->gain + (y & 1) * 2, here = of_row[x & 1], beside = of_row[~x & 1];
+    INDEPENDENT
+    for (int i = 0; i < n; i++) out[i] = i & 1 ? beside : here;
     if (!m->map_count) return;
     for (int i = 0; i < n; i++) {
         int inside = reflected(x + i, m->width);
@@ -55,8 +40,10 @@ static void read_canvas(struct tile *t, const struct canvas *c, int row) {
         int inside = c->left + reflected(first + i - c->left, c->width) - first;
         linear[i] = inside >= 0 && inside < n ? linear[inside] : 0;
     }
-    if (t->m->toe > 0)
-        for (int i = 0; i < n; i++) curved[i] = to_curve(linear[i], t->m->toe, t->root);
+    float toe = t->m->toe, root = t->root;
+    if (toe > 0)
+        INDEPENDENT
+        for (int i = 0; i < n; i++) curved[i] = to_curve(linear[i], toe, root);
     else
         memcpy(curved, linear, n * sizeof(float));
 }
@@ -70,8 +57,10 @@ static void deviations(struct tile *t, const struct canvas *c, int row, float *r
     int y = reflected(row, t->m->height), n = t->n;
     whites(t->m, c, row, t->x, n, white);
     const float *shot = c->shot + (y & 1) * 2, *read = c->read + (y & 1) * 2;
+    const float shot0 = shot[0], shot1 = shot[1], read0 = read[0], read1 = read[1];
+    INDEPENDENT
     for (int i = 0; i < n; i++) { /* t->x is even */
-        float variance = (shot[i & 1] * most(x[i], 0) + read[i & 1] * white[i]) * white[i];
+        float variance = ((i & 1 ? shot1 : shot0) * most(x[i], 0) + (i & 1 ? read1 : read0) * white[i]) * white[i];
         float deviation = sqrtf(variance);
         out[i] = 0.5f * (signal(x[i] + deviation, toe, root) - signal(x[i] - deviation, toe, root));
     }
@@ -101,6 +90,7 @@ static void join_curved(struct tile *t, int row) {
     const float *restrict left = LINE(TO_LEFT, row) + MARGIN, *restrict right = LINE(TO_RIGHT, row) + MARGIN;
     const float *restrict green = t->green[(row + t->m->down) & 1] + GUARD + MARGIN;
     float *restrict r = t->rgb[0], *restrict g = t->rgb[1], *restrict b = t->rgb[2];
+    INDEPENDENT
     for (int i = 0; i < t->n; i++) {
         float less_red = up[i] * red_above[i] + down[i] * red_below[i] + left[i] * red[i - 1] + right[i] * red[i + 1];
         float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i] + left[i] * blue[i - 1] + right[i] * blue[i + 1];
@@ -120,17 +110,15 @@ static void follow(struct tile *t, int row) {
 }
 
 /* A part's planes of packed samples on the signal: packed 4 h w, deviation of its noise 4 h w, and the picture of msg
-12 h w, as torch.pixel_unshuffle has it; any may be NULL. m->toe: of the curve, 0 for linear light.
-Returns 0, or 1 for want of memory. */
-int isp_inputs(const struct mosaic *m, const struct canvas *c, const struct part *p, float *packed, float *sigma,
-               float *base) {
+12 h w, as torch.pixel_unshuffle has it; any may be NULL. m->toe: of the curve, 0 for linear light. */
+void isp_inputs(const struct mosaic *m, const struct canvas *c, const struct part *p, float *packed, float *sigma,
+                float *base) {
     int top = c->top + 2 * p->top, left = c->left + 2 * p->left, halo = base ? 14 : 0;
     int odd = left & 1; /* tiles begin at even columns */
     int64_t plane = (int64_t)p->height * p->width;
     for (int at = 0; at < p->width; at += TILE / 2 - 16) {
         int n = p->width - at < TILE / 2 - 16 ? p->width - at : TILE / 2 - 16;
-        struct tile *t = new_tile(m, left - odd + 2 * at, 2 * n + odd);
-        if (!t) return 1;
+        struct tile *t = own_tile(m, left - odd + 2 * at, 2 * n + odd);
         for (int row = top - halo; row < top + 2 * p->height + halo; row++) {
             read_canvas(t, c, row);
             int here = row - top;
@@ -154,9 +142,7 @@ int isp_inputs(const struct mosaic *m, const struct canvas *c, const struct part
                 unpack(t->rgb[channel] + odd, n, to, to + plane);
             }
         }
-        free_tile(t);
     }
-    return 0;
 }
 
 /* The frame's pixels top .. bottom, left .. right of rgb, 3 H W, linear, from a network's output on a part that holds
@@ -201,12 +187,13 @@ static int clips(struct tile *t, const struct canvas *c, int y, int n, float *re
         return 0;
     }
     whites(t->m, c, y, t->x - 1, n + 2, white);
+    INDEPENDENT
     for (int i = 0; i < n + 2; i++) {
-        int inside = t->x - 1 + i >= 0 && t->x - 1 + i < t->m->width;
-        out[i] = inside ? clipping(x[i] / white[i]) : 0;
-        white[i] = inside ? white[i] : 0;
+        out[i] = clipping(x[i] / white[i]);
         any |= out[i] > 0;
     }
+    if (t->x == 0) white[0] = out[0] = 0;
+    for (int i = t->m->width - t->x + 1; i < n + 2; i++) white[i] = out[i] = 0;
     return any;
 }
 
@@ -246,14 +233,12 @@ static void restore(struct tile *t, const struct canvas *c, float *rgb, int firs
     }
 }
 
-/* rgb, 3 H W, with the rows top .. bottom that hold saturated samples demosaicked as ever, by msg at m->toe.
-Returns 0, or 1 for want of memory. */
-int isp_saturated(const struct mosaic *m, const struct canvas *c, float *rgb, int32_t top, int32_t bottom) {
+/* rgb, 3 H W, with the rows top .. bottom that hold saturated samples demosaicked as ever, by msg at m->toe. */
+void isp_saturated(const struct mosaic *m, const struct canvas *c, float *rgb, int32_t top, int32_t bottom) {
     float white[STRIDE], clip[STRIDE];
     for (int x = 0; x < m->width; x += TILE) {
         int n = m->width - x < TILE ? m->width - x : TILE, first = bottom, last = top - 1;
-        struct tile *t = new_tile(m, x, n);
-        if (!t) return 1;
+        struct tile *t = own_tile(m, x, n);
         for (int row = top - 1; row <= bottom + 1; row++) { /* clipped samples reach a row further */
             int any = 0;
             if (row <= bottom) {
@@ -268,7 +253,5 @@ int isp_saturated(const struct mosaic *m, const struct canvas *c, float *rgb, in
             if (row - 1 < first) first = row - 1 < top ? top : row - 1;
             if (row + 1 > last) last = row + 1 < bottom ? row + 1 : bottom - 1;
         }
-        free_tile(t);
     }
-    return 0;
 }

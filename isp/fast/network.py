@@ -132,10 +132,8 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
             spare.put(inputs)
 
     def saturate(top: int) -> None:
-        kernel = classical.kernel()
         by = ctypes.byref
-        if kernel.isp_saturated(by(saturated), by(canvas), _at(rgb), top, min(top + ROWS, height)):
-            raise MemoryError
+        classical.kernel().isp_saturated(by(saturated), by(canvas), _at(rgb), top, min(top + ROWS, height))
 
     with ThreadPoolExecutor(threads) as pool:
         # The network is opened by one of the threads while the others make the first inputs.
@@ -170,8 +168,7 @@ class Inputs(NamedTuple):
 
     def fill(self, mosaic: Mosaic, canvas: Canvas, part: Part) -> None:
         by = ctypes.byref
-        if classical.kernel().isp_inputs(by(mosaic), by(canvas), by(part), *map(_at, self[1:])):
-            raise MemoryError
+        classical.kernel().isp_inputs(by(mosaic), by(canvas), by(part), *map(_at, self[1:]))
 
 
 def developed(
