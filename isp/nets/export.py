@@ -180,10 +180,33 @@ def _export(
         before.name = names[1]
         graph.outputs[0] = before
         graph.remove(last)
+    for node in graph:
+        if node.op_type == "DepthToSpace":
+            _sort_channels(node)
     for node in graph.all_nodes():
         node.metadata_props.clear()  # the source lines it comes from, with the paths of this machine
     program.model.metadata_props.update(metadata)
     program.save(str(path), external_data=False)
+
+
+def _sort_channels(shuffle: Any) -> None:
+    """Let a pixel_shuffle take its channels in the order in which it gives them, where a convolution can be had to
+    write them so: what runs it with the channels of a pixel side by side then moves them in one piece, in half the
+    time."""
+    import onnx_ir as ir
+
+    convolution = shuffle.inputs[0].producer()
+    if convolution is None or convolution.op_type != "Conv" or len(shuffle.inputs[0].uses()) > 1:
+        return
+    parameters = [x for x in convolution.inputs[1:] if x is not None]
+    if any(x.const_value is None or len(x.uses()) > 1 for x in parameters):
+        return
+    blocks = shuffle.attributes["blocksize"].as_int() ** 2
+    for x in parameters:
+        array = x.const_value.numpy()
+        order = np.arange(len(array)).reshape(-1, blocks).T.ravel()
+        x.const_value = ir.tensor(np.ascontiguousarray(array[order]), name=x.name)
+    shuffle.attributes["mode"] = ir.AttrString("mode", "DCR")
 
 
 def deployed(model: Model, half: bool = False) -> Model:

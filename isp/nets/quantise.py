@@ -65,20 +65,21 @@ def equalise(graph: Graph, inputs: Sequence[np.ndarray]) -> None:
     """
     groups = _Groups()
     fixed: list[str] = [x.name for x in (*graph.proto.input, *graph.proto.output)]
-    shuffles: dict[str, tuple[str, int]] = {}
+    shuffles: dict[str, tuple[str, int, Callable[..., np.ndarray]]] = {}
     for node in graph.proto.node:
         tensors = [name for name in (*node.input, *node.output) if name not in graph.arrays]
         if node.op_type == "Conv":
             if any(a.name == "group" and a.i != 1 for a in node.attribute):
                 fixed += tensors
-        elif node.op_type in ("Add", "Relu"):
+        elif node.op_type in ("Add", "Relu", "LeakyRelu"):
             if len(tensors) < len(node.input) + 1:  # a constant is added
                 fixed += tensors
             for name in tensors[1:]:
                 groups.join(tensors[0], name)
-        elif node.op_type == "DepthToSpace" and any(a.name == "mode" and a.s == b"CRD" for a in node.attribute):
+        elif node.op_type == "DepthToSpace":
             blocks = next(a.i for a in node.attribute if a.name == "blocksize") ** 2
-            shuffles[node.input[0]] = (node.output[0], blocks)
+            of_pixel = any(a.name == "mode" and a.s == b"CRD" for a in node.attribute)  # a channel's pixels in a row
+            shuffles[node.input[0]] = (node.output[0], blocks, np.repeat if of_pixel else np.tile)
         else:
             fixed += tensors
     convolutions = graph.convolutions()
@@ -100,7 +101,7 @@ def equalise(graph: Graph, inputs: Sequence[np.ndarray]) -> None:
         before = factors.get(groups.of(node.input[0]))
         after = factors.get(groups.of(name))
         if name in shuffles and (behind := factors.get(groups.of(shuffles[name][0]))) is not None:
-            after = np.repeat(behind, shuffles[name][1])
+            after = shuffles[name][2](behind, shuffles[name][1])
         if before is not None:
             weight = weight / before[None, :, None, None]
         if after is not None:
