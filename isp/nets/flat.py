@@ -11,15 +11,18 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle
 
+from isp.nets.blocks import relu
+
 
 class Block(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, slope: float = 0.0) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.relu = relu(slope)
         self.second = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(self.first(x).relu())
+        return x + self.second(self.relu(self.first(x)))
 
 
 class Flat(nn.Module):

@@ -21,30 +21,38 @@ from isp.nets.flat import Block
 class Pyramid(nn.Module):
     """planes of packed raw to RGB at twice the size: B planes h w to B 3 2h 2w; h and w multiples of `multiple`.
 
-    widths, blocks: of each level, from half the resolution on; all levels but the last have their blocks twice, on the
-    way down and on the way up.
+    widths, blocks: of each level, from half the resolution on; all levels but the last have their blocks on the way up.
+    encoders: blocks of these on the way down; None: as many. slope: of the activations below 0.
     """
 
     kind = "raw"
 
     def __init__(
-        self, planes: int = 4, widths: Sequence[int] = (32, 48, 64), blocks: Sequence[int] = (1, 1, 4)
+        self,
+        planes: int = 4,
+        widths: Sequence[int] = (32, 48, 64),
+        blocks: Sequence[int] = (1, 1, 4),
+        encoders: Sequence[int] | None = None,
+        slope: float = 0.0,
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks):
             raise ValueError(f"pyramid has {len(widths)} widths and {len(blocks)} numbers of blocks; expected as many")
+        encoders = blocks[:-1] if encoders is None else encoders
+        if len(encoders) != len(widths) - 1:
+            raise ValueError(f"pyramid has {len(widths)} widths and {len(encoders)} encoders; expected one fewer")
         self.multiple = self.minimum = 2 ** (len(widths) - 1)
         reach = 2 * blocks[-1]
-        for count in blocks[-2::-1]:
-            reach = 2 * reach + 1 + 4 * count  # 1: within a pair of samples
+        for up, down in zip(blocks[-2::-1], encoders[::-1], strict=True):
+            reach = 2 * reach + 1 + 2 * (up + down)  # 1: within a pair of samples
         self.reach: int | None = reach + 2  # head and tail
         steps = list(pairwise(widths))
 
         def level(width: int, count: int) -> nn.Sequential:
-            return nn.Sequential(*[Block(width) for _ in range(count)])
+            return nn.Sequential(*[Block(width, slope) for _ in range(count)])
 
         self.head = nn.Conv2d(planes, widths[0], 3, padding=1)
-        self.encoders = nn.ModuleList([level(a, n) for a, n in zip(widths[:-1], blocks[:-1], strict=True)])
+        self.encoders = nn.ModuleList([level(a, n) for a, n in zip(widths[:-1], encoders, strict=True)])
         self.downs = nn.ModuleList([nn.Conv2d(a, b, 2, stride=2) for a, b in steps])
         self.bottom = level(widths[-1], blocks[-1])
         self.ups = nn.ModuleList([nn.Conv2d(b, 4 * a, 1) for a, b in steps[::-1]])

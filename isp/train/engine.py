@@ -133,6 +133,9 @@ class Engine:
                 theirs, ours = getattr(start.config, name), getattr(config.model, name)
                 if theirs != ours:
                     raise ValueError(f"start: {name} of {config.start} is {theirs!r}, of the recipe's model {ours!r}")
+            slopes = [c.arguments.get("slope", 0) for c in (start.config, config.model)]
+            if slopes[0] != slopes[1]:
+                raise ValueError(f"start: slope of {config.start} is {slopes[0]}, of the recipe's model {slopes[1]}")
             try:
                 widen(model, start.state_dict())
             except ValueError as error:

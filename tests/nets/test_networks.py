@@ -21,7 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "wavelet-fusion": {"base": 4, "encoder": 1, "reduction": 1},
     "nafnet": {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (2, 1)},
     "nafnet-rgb": {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (2, 1), "gate": "cross"},
-    "pyramid": {"widths": (4, 6, 8), "blocks": (1, 1, 1)},
+    "pyramid": {"widths": (4, 6, 8), "blocks": (1, 1, 1), "encoders": (0, 2), "slope": 0.1},
     "refined": {"network": "span", "arguments": {"width": 4}},
     "span": {"width": 4},
     "restormer": {"dim": 8, "num_blocks": (1, 1, 1, 1), "num_refinement_blocks": 1},

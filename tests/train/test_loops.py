@@ -104,6 +104,13 @@ class TestGan:
         gan_values["model"] = {"network": "tiny-unet"}
         with pytest.raises(ValueError, match=r"^start: network of .* is 'flat', of the recipe's model 'tiny-unet'$"):
             run(gan_values, tmp_path / "other")
+        arguments = {"planes": 8, "widths": [4, 4], "blocks": [1, 1]}
+        leaky = Model(ModelConfig("pyramid", arguments | {"slope": 0.1}))
+        save_model(tmp_path / "leaky", leaky, metadata={"noise": "none"})
+        gan_values["model"] = {"network": "pyramid", "arguments": arguments, "inputs": ["packed", "sigma"]}
+        gan_values["start"] = str(tmp_path / "leaky")
+        with pytest.raises(ValueError, match=r"^start: slope of .* is 0\.1, of the recipe's model 0$"):
+            run(gan_values, tmp_path / "other")
 
 
 class TestDistillation:
