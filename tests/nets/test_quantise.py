@@ -1,0 +1,135 @@
+"""Networks in 8-bit integers: what equalisation keeps, and what the codes are."""
+
+from copy import deepcopy
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from isp.nets.model import Model, ModelConfig
+from isp.nets.quantise import LARGEST, LEVELS, SHARES, Graph, byte_range, equalise, quantise
+
+pytestmark = pytest.mark.skipif(
+    not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="needs onnx, onnxscript and onnxruntime"
+)
+PLANES = 8
+
+
+def exported(folder: Path, slope: float) -> Any:
+    """The file of a small pyramid whose channels differ in range by orders of magnitude."""
+    import onnx
+
+    from isp.nets.export import export_network
+
+    torch.manual_seed(0)
+    arguments = {"planes": PLANES, "widths": [8, 12], "blocks": [1, 2], "slope": slope}
+    model = Model(ModelConfig("pyramid", arguments))
+    with torch.no_grad():
+        for name, x in model.named_parameters():
+            if x.ndim == 4:
+                x.normal_(0, (2 / x[0].numel()) ** 0.5)
+                if "second" not in name:
+                    x *= 10 ** torch.empty(len(x), 1, 1, 1).uniform_(-1, 1)
+            else:
+                x.normal_(0, 0.1)
+    export_network(model, folder / "model.onnx", "0" * 64)
+    return onnx.load(folder / "model.onnx")
+
+
+def inputs(count: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.random((1, PLANES, 16, 16), dtype=np.float32) for _ in range(count)]
+
+
+def run(model: Any, x: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
+
+
+def noise_of(model: Any, truth: Any) -> float:
+    """Of the output on pictures that ranges were not taken from, dB under the signal."""
+    pairs = [(run(model, x), run(truth, x)) for x in inputs(3, seed=1)]
+    return float(10 * np.log10(np.mean([(a - b) ** 2 for a, b in pairs]) / np.mean([b**2 for _, b in pairs])))
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+@pytest.mark.parametrize("mode", [b"DCR", b"CRD"])
+def test_equalisation_changes_weights_and_not_the_function(slope: float, mode: bytes, tmp_path: Path) -> None:
+    model = exported(tmp_path, slope)
+    for node in model.graph.node:  # another order of channels is another network, as good as this one
+        for attribute in node.attribute:
+            if attribute.name == "mode" and node.op_type == "DepthToSpace":
+                attribute.s = mode
+    graph = Graph(deepcopy(model))
+    before = {node.output[0]: graph.get(node.input[1]) for node in graph.convolutions()}
+    equalise(graph, inputs(4))
+    changed = [
+        node for node in graph.convolutions() if not np.allclose(graph.get(node.input[1]), before[node.output[0]])
+    ]
+    assert len(changed) == len(before), "every convolution reads or writes a tensor whose channels are scaled"
+    x = inputs(1, seed=1)[0]
+    expected = run(model, x)
+    assert np.abs(run(graph.model, x) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+def test_the_network_in_integers(slope: float, tmp_path: Path) -> None:
+    """Codes that fit, kept convolutions as they were, and the noise of eight bits: a step is 1/63 of a weight's largest,
+    -41 dB where weights are spread evenly, and random layers with channels that differ a hundredfold add up."""
+    from onnx import numpy_helper
+
+    model = exported(tmp_path, slope)
+    made = quantise(deepcopy(model), inputs(6), keep=[0, -1])
+    arrays = {x.name: numpy_helper.to_array(x) for x in made.graph.initializer}
+    codes = [array for name, array in arrays.items() if name.endswith(".codes")]
+    convolutions = [node for node in made.graph.node if node.op_type == "Conv"]
+    assert len(codes) == len(convolutions) - 2
+    for array in codes:
+        assert array.dtype == np.int8
+        assert (np.abs(array.astype(int)).max((1, 2, 3)) == LARGEST).all(), "each channel has its own scale"
+    readers = [sum(name in node.input[:2] for node in convolutions) for name in arrays]
+    assert sum(readers) == 2, "two convolutions have weights in float"
+    assert -50 < noise_of(made, model) < -22
+
+
+def test_equalisation_is_worth_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = exported(tmp_path, 0.1)
+    with_it = noise_of(quantise(deepcopy(model), inputs(6)), model)
+    monkeypatch.setattr("isp.nets.quantise.equalise", lambda graph, inputs: None)
+    assert with_it < noise_of(quantise(deepcopy(model), inputs(6)), model) - 1
+
+
+def test_a_range_is_the_best_of_those_tried() -> None:
+    """Against a plain search, on values with a long tail: the whole range is not the best, and 0 is a code."""
+    rng = np.random.default_rng(0)
+    values = rng.laplace(0.2, 1, (2, 100_000))
+    weights = np.array([1.0, 3.0])
+    scale, zero = byte_range(values, weights)
+    low, high = values.min(), values.max()
+
+    def error(share: float) -> float:
+        step = (high - low) * share / LEVELS
+        offset = round(-low * share / step)
+        restored = (np.clip(np.round(values / step) + offset, 0, LEVELS) - offset) * step
+        return float(weights @ ((restored - values) ** 2).mean(1))
+
+    best = min(SHARES, key=error)
+    assert best < 1
+    assert scale == pytest.approx((high - low) * best / LEVELS)
+    assert isinstance(zero, int)
+    assert 0 < zero < LEVELS
+    flat = byte_range(np.zeros((1, 10)), np.ones(1))
+    assert flat[0] > 0, "a tensor of nothing has a scale too"
+
+
+def test_parts_count_by_their_weights() -> None:
+    """A part whose values are small has a fine step where it alone counts."""
+    values = np.stack([np.linspace(0, 0.2, 1000), np.linspace(0, 1, 1000)])
+    fine = byte_range(values, np.array([1.0, 0.0]))[0]
+    coarse = byte_range(values, np.array([0.0, 1.0]))[0]
+    assert fine < coarse / 2
