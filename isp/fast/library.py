@@ -20,7 +20,7 @@ from pathlib import Path
 from isp.cache import cache_folder, own_folder, refuse_shared
 from isp.files import whole_file
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.c", "pairs.c", "ljpeg.c"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.c", "pairs.c", "ljpeg.c", "deflate.c"))
 # Without errno and traps loops with roots and comparisons turn into vectors; infinities and NaN keep their meaning.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 WIDEST = ("-mprefer-vector-width=512",)  # of x86: compilers otherwise stop at half of what AVX-512 offers
@@ -101,7 +101,8 @@ def _key(program: Path, flags: list[str]) -> str:
     real = program.resolve()
     state = real.stat()
     digest = sha256(b"".join(source.read_bytes() for source in sorted(SOURCES[0].parent.glob("*.c"))))
-    digest.update(f"{flags} {real} {state.st_size} {state.st_mtime_ns} {MACHINE} {_processor()}".encode())
+    names = [source.name for source in SOURCES]
+    digest.update(f"{names} {flags} {real} {state.st_size} {state.st_mtime_ns} {MACHINE} {_processor()}".encode())
     return digest.hexdigest()[:24]
 
 
