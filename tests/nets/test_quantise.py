@@ -79,8 +79,8 @@ def test_equalisation_changes_weights_and_not_the_function(slope: float, mode: b
 
 @pytest.mark.parametrize("slope", [0.0, 0.1])
 def test_the_network_in_integers(slope: float, tmp_path: Path) -> None:
-    """Codes that fit, kept convolutions as they were, and the noise of eight bits: a step is 1/63 of a channel's largest
-    weight, -41 dB where they are spread evenly, and layers of channels that differ a hundredfold add up."""
+    """Codes that fit, kept convolutions as they were, and the noise of eight bits: a step is 1/63 of the most in a
+    channel, -41 dB where weights are spread evenly, and layers of channels that differ a hundredfold add up."""
     from onnx import numpy_helper
 
     model = exported(tmp_path, slope)
