@@ -15,11 +15,14 @@ from isp.nets.blocks import relu
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, slope: float = 0.0) -> None:
+    """inner: planes between its convolutions; None: as many as outside."""
+
+    def __init__(self, width: int, slope: float = 0.0, inner: int | None = None) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
+        inner = width if inner is None else inner
+        self.first = nn.Conv2d(width, inner, 3, padding=1)
         self.relu = relu(slope)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(inner, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(self.relu(self.first(x)))

@@ -22,7 +22,8 @@ class Pyramid(nn.Module):
     """planes of packed raw to RGB at twice the size: B planes h w to B 3 2h 2w; h and w multiples of `multiple`.
 
     widths, blocks: of each level, from half the resolution on; all levels but the last have their blocks on the way up.
-    encoders: blocks of these on the way down; None: as many. slope: of the activations below 0.
+    encoders: blocks of these on the way down; None: as many. slope: of the activations below 0. inner: planes inside
+    each block, those on the way down, at the bottom and on the way up; None: as wide as their level.
     """
 
     kind = "raw"
@@ -34,6 +35,7 @@ class Pyramid(nn.Module):
         blocks: Sequence[int] = (1, 1, 4),
         encoders: Sequence[int] | None = None,
         slope: float = 0.0,
+        inner: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks):
@@ -47,9 +49,15 @@ class Pyramid(nn.Module):
             reach = 2 * reach + 1 + 2 * (up + down)  # 1: within a pair of samples
         self.reach: int | None = reach + 2  # head and tail
         steps = list(pairwise(widths))
+        number = sum(blocks) + sum(encoders)
+        if inner is not None and len(inner) != number:
+            raise ValueError(
+                f"pyramid has {number} blocks and {len(inner)} numbers of planes in them; expected as many"
+            )
+        planes_of = iter([None] * number if inner is None else inner)
 
         def level(width: int, count: int) -> nn.Sequential:
-            return nn.Sequential(*[Block(width, slope) for _ in range(count)])
+            return nn.Sequential(*[Block(width, slope, next(planes_of)) for _ in range(count)])
 
         self.head = nn.Conv2d(planes, widths[0], 3, padding=1)
         self.encoders = nn.ModuleList([level(a, n) for a, n in zip(widths[:-1], encoders, strict=True)])

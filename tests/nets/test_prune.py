@@ -1,0 +1,92 @@
+"""Units that rest are left out, and nothing else changes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from isp.nets.flat import Block
+from isp.nets.load import load_model, read_header, save_model
+from isp.nets.model import Model, ModelConfig
+from isp.nets.prune import prune
+from tools.prune import main
+
+SHAPE = {"planes": 8, "widths": [6, 10], "blocks": [1, 2], "encoders": [2]}
+
+
+def resting(*units: tuple[int, ...]) -> Model:
+    """A pyramid of which these units of its blocks, in their order, are 0 for inputs of ordinary size."""
+    torch.manual_seed(0)
+    model = Model(ModelConfig("pyramid", SHAPE))
+    torch.nn.init.normal_(model.network.tail.weight, std=0.1)
+    blocks: list[Any] = [block for block in model.network.modules() if isinstance(block, Block)]
+    with torch.no_grad():
+        for block, which in zip(blocks, units, strict=True):
+            block.first.bias.uniform_(0, 0.1)
+            block.first.bias[list(which)] = -100
+    return model
+
+
+def batches(seed: int, count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [(torch.rand(2, 4, 16, 16, generator=generator), torch.full((2, 4, 16, 16), 0.05)) for _ in range(count)]
+
+
+def test_the_function_stays_and_the_units_go() -> None:
+    model = resting((1, 4), (), (0, 3, 9), tuple(range(10)), (5,))
+    smaller = prune(model, batches(0))
+    assert smaller.config.arguments["inner"] == [4, 6, 7, 1, 5], "one is left of the block that rests as a whole"
+    for given in batches(1):
+        torch.testing.assert_close(smaller(*given), model(*given), rtol=0, atol=1e-6)
+    assert prune(smaller, batches(0)).config == smaller.config, "nothing is left to be done"
+
+
+def test_what_is_on_once_stays() -> None:
+    model = resting((), (), (2,), (), ())
+    seen: Any = next(block for block in list(model.network.bottom) if isinstance(block, Block))
+    with torch.no_grad():
+        seen.first.bias[2] = -0.5 * float(seen.first.weight[2].abs().sum())
+    quiet = [(torch.zeros(1, 4, 16, 16), torch.zeros(1, 4, 16, 16))]
+    found = [
+        prune(model, quiet + given).config.arguments["inner"][2] for given in ([], [(50 * x, s) for x, s in batches(2)])
+    ]
+    assert found[0] < found[1]
+
+
+@pytest.mark.parametrize("config", [("flat", {"planes": 8}), ("pyramid", {**SHAPE, "slope": 0.1})])
+def test_others_are_refused(config: tuple[str, dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match=f"only a pyramid without a slope can be pruned, got {config[0]}"):
+        prune(Model(ModelConfig(*config)), batches(0))
+
+
+def test_numbers_that_do_not_fit_are_refused() -> None:
+    for arguments, message in (
+        ({"inner": [3, 3]}, "pyramid has 5 blocks and 2 numbers of planes in them; expected as many"),
+        ({"encoders": [1, 1]}, "pyramid has 2 widths and 2 encoders; expected one fewer"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Model(ModelConfig("pyramid", SHAPE | arguments))
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the file says stays, and half precision."""
+    model = resting((1,), (), (), (), (3, 4))
+    save_model(tmp_path / "one", model, metadata={"noise": "none", "steps": "7"}, half=True)
+    given = [str(tmp_path / "one"), "--data", "dead-leaves", "--batches", "1", "-o", str(tmp_path / "two")]
+    assert main(given) == 0
+    assert "M parameters, were" in capsys.readouterr().out
+    smaller = load_model(tmp_path / "two")
+    inner = smaller.config.arguments["inner"]
+    assert inner[0] <= 5
+    assert inner[4] <= 4
+    header = read_header(tmp_path / "two" / "model.safetensors")
+    assert (header["noise"], header["steps"]) == ("none", "7")
+    assert (tmp_path / "two" / "model.safetensors").stat().st_size < (
+        tmp_path / "one" / "model.safetensors"
+    ).stat().st_size
+    assert main(given) == 2
+    assert "model.safetensors exists; -Y overwrites it" in capsys.readouterr().err
+    assert main([*given, "-Y", "--batches", "0"]) == 2
+    assert capsys.readouterr().err == "error: batches is 0; expected at least 1\n"
+    assert main(["nosuch", *given[1:]]) == 2

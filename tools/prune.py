@@ -1,0 +1,87 @@
+"""python -m tools.prune: a model without the units of its network that rest."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+EXAMPLES = """\
+examples:
+  python -m tools.prune models/mine --data photos/ -o models/mine-pruned
+  python -m tools.prune pyramid-large --data photos/ dead-leaves --batches 400 -o models/pyramid-large -Y
+
+Training leaves some ReLUs at 0 for good (`idle` in a run's log). Those that are 0 for all of the noisy windows that a
+recipe makes of the pictures are left out: the model computes what it did, in less time. Of pyramids with plain ReLUs.
+Exports lie beside the weights and belong to them: make them again (tools.export, tools.quantise).
+
+exit code: 0 written, 2 wrong usage, no such model, or a folder that exists
+"""
+BATCH, SIDE = 8, 96  # pairs, and packed sites of their side
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.prune",
+        description="A model without the units of its network that rest.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", metavar="NAME", help="a shipped model, a folder or a .safetensors file")
+    add("--data", nargs="+", required=True, metavar="FOLDER", help="photographs, or dead-leaves")
+    add("--recipe", default="wide", metavar="NAME", help="of pairs; default: wide")
+    add("--batches", type=int, default=200, metavar="N", help=f"of {BATCH} windows; default: 200")
+    add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
+    add("-Y", "--overwrite", action="store_true", help="replace a model that is there (refused otherwise)")
+    arguments = parser.parse_args(argv)
+    try:
+        run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from itertools import islice
+
+    import torch
+    from tqdm import tqdm
+
+    from isp.datasets.recipes import load_recipe
+    from isp.datasets.sources import Joined, open_source
+    from isp.datasets.synthesis import CameraChoice, PairStream
+    from isp.locate import find_model
+    from isp.nets.load import load_model, read_header, save_model
+    from isp.nets.prune import prune
+    from isp.train.data import Batch
+
+    if arguments.batches < 1:
+        raise ValueError(f"batches is {arguments.batches}; expected at least 1")
+    weights = find_model(arguments.model)
+    if (arguments.output / weights.name).exists() and not arguments.overwrite:
+        raise FileExistsError(f"{arguments.output / weights.name} exists; -Y overwrites it")
+    model, header = load_model(weights), read_header(weights)
+    source = Joined([open_source(place) for place in arguments.data])
+    stream = PairStream(source, load_recipe(arguments.recipe), CameraChoice("random"), batch=BATCH, size=SIDE)
+    pairs = tqdm(islice(stream, arguments.batches), total=arguments.batches, unit="batch", disable=None)
+    batches = (Batch.of(one, torch.device("cpu")) for one in pairs)
+    smaller = prune(model, ((batch.packed, batch.sigma) for batch in batches))
+    metadata = {name: text for name, text in header.items() if name not in ("config", "mosaic", "target", "version")}
+    half = _stored_as_half(weights)
+    save_model(arguments.output, smaller, metadata=metadata, half=half, overwrite=arguments.overwrite)
+    before, after = (sum(x.numel() for x in net.parameters()) for net in (model, smaller))
+    print(f"{arguments.output}: {after / 1e6:.3f} M parameters, were {before / 1e6:.3f} M")
+
+
+def _stored_as_half(weights: Path) -> bool:
+    from safetensors import safe_open
+
+    with safe_open(weights, "pt") as file:
+        return all(file.get_slice(name).get_dtype() == "F16" for name in file.keys())  # noqa: SIM118 - no mapping
+
+
+if __name__ == "__main__":
+    sys.exit(main())
