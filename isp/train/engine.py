@@ -128,20 +128,7 @@ class Engine:
         model = build(config.model, f"recipe {config.name}")
         self.start: Model | None = None
         if config.start is not None:
-            self.start = start = load_model(config.start)
-            for name in ("network", "inputs", "base", "residual", "toe"):
-                theirs, ours = getattr(start.config, name), getattr(config.model, name)
-                if theirs != ours:
-                    raise ValueError(f"start: {name} of {config.start} is {theirs!r}, of the recipe's model {ours!r}")
-            slopes = [c.arguments.get("slope", 0) for c in (start.config, config.model)]
-            if slopes[0] != slopes[1]:
-                raise ValueError(f"start: slope of {config.start} is {slopes[0]}, of the recipe's model {slopes[1]}")
-            try:
-                widen(model, start.state_dict())
-            except ValueError as error:
-                raise ValueError(f"start: {config.start} does not fit into the recipe's model: {error}") from error
-            if config.blend < 1 and _shapes(start) != _shapes(model):
-                raise ValueError(f"blend needs a start of the model's shape, and {config.start} is narrower; leave it")
+            self.start = begin(model, config)
         self.add("model", model, config.optimiser.betas)
         self.model = model
         self.ema = AveragedModel(model, multi_avg_fn=_averaging(config.ema))
@@ -409,6 +396,27 @@ def blended(start: Model, end: Model, share: float) -> Model:
     model, one = deepcopy(end).cpu(), start.state_dict()
     model.load_state_dict({name: torch.lerp(one[name], x, share) for name, x in model.state_dict().items()})
     return model
+
+
+def begin(model: Model, config: TrainConfig) -> Model:
+    """Give a recipe's new model the function of the one that it starts from, in place; returns that one. ValueError
+    where they do not go together."""
+    assert config.start is not None
+    start = load_model(config.start)
+    for name in ("network", "inputs", "base", "residual", "toe"):
+        theirs, ours = getattr(start.config, name), getattr(config.model, name)
+        if theirs != ours:
+            raise ValueError(f"start: {name} of {config.start} is {theirs!r}, of the recipe's model {ours!r}")
+    slopes = [c.arguments.get("slope", 0) for c in (start.config, config.model)]
+    if slopes[0] != slopes[1]:
+        raise ValueError(f"start: slope of {config.start} is {slopes[0]}, of the recipe's model {slopes[1]}")
+    try:
+        widen(model, start.state_dict())
+    except ValueError as error:
+        raise ValueError(f"start: {config.start} does not fit into the recipe's model: {error}") from error
+    if config.blend < 1 and _shapes(start) != _shapes(model):
+        raise ValueError(f"blend needs a start of the model's shape, and {config.start} is narrower; leave it")
+    return start
 
 
 def _shapes(model: Model) -> dict[str, torch.Size]:

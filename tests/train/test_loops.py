@@ -1,5 +1,6 @@
 """The loops beyond stage 1: what each network learns from, and that interrupted runs of theirs end alike too."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ from torch.nn.functional import pixel_shuffle
 
 from isp.datasets.recipes import load_recipe
 from isp.datasets.store import PairStore, Plan, prepare, write_shard
+from isp.locate import model_folders
 from isp.nets.inference import develop_mosaic
-from isp.nets.load import load_model, save_model
+from isp.nets.load import WEIGHTS, load_model, read_config, save_model
 from isp.nets.model import Model, ModelConfig
 from isp.raw.cfa import CFA
 from isp.train.config import TrainConfig
-from isp.train.engine import read_checkpoint
+from isp.train.engine import begin, read_checkpoint
 from isp.train.teaching import Lessons
 from tests.train.test_engine import one_thread, run, same_end, states_equal  # noqa: F401 - the fixture
 from tools.distill import main as distill
@@ -187,3 +189,10 @@ def test_shipped_recipes_are_valid(path):
         model = Model(config.model)
     assert all(phase.patch % model.multiple == 0 for phase in config.phases)
     assert all(load_recipe(name) for name in config.data.recipes)
+    weights = path.with_name(WEIGHTS)
+    if path.name == "recipe.yaml" and weights.is_file():
+        ships = read_config(weights)
+        assert {**ships.arguments, "inner": None} == {**config.model.arguments, "inner": None}, "but for what is pruned"
+        assert replace(ships, arguments={}) == replace(config.model, arguments={})
+    if config.start in model_folders() and (model_folders()[config.start] / WEIGHTS).is_file():
+        begin(Model(config.model), config)
