@@ -31,7 +31,6 @@ from isp.raw.metadata import RawMetadata
 MARGIN = 16  # packed samples of reflected frame around the frame, as isp.nets.inference
 MEMORY = 0.5e9  # bytes that all tiles together may take in the network; with more, less work and as much paging
 PLANES = {"packed": 4, "sigma": 4, "base": 12}  # of the inputs of a raw network
-AHEAD = 2  # tiles for each thread whose inputs may be at hand
 ROWS = 256  # of a piece of work on the whole frame
 WITHOUT_MODEL: dict[str, Any] = {"model": None, "strength": 1.0, "runtime": "auto", "precision": "auto"}
 
@@ -110,7 +109,7 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
     planes = sum(PLANES[name] for name in export.config["inputs"])
     rgb = np.empty((3, height, width), np.float32)
     spare, streams = SimpleQueue[Inputs](), SimpleQueue[Stream]()
-    ahead = min(AHEAD * threads, len(tiles))
+    ahead = min(threads, len(tiles))  # tiles whose inputs are at hand while the network is opened
     for _ in range(ahead):
         spare.put(Inputs.empty(export, first.height, first.width))
 
