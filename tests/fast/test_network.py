@@ -249,8 +249,8 @@ needs_bfloat16 = pytest.mark.skipif(
 @needs_bfloat16
 @pytest.mark.parametrize("name", SHIPPED)
 def test_bfloat16_is_as_near_as_integers(name: str, tmp_path: Path) -> None:
-    """On that ramp its error is below a tenth of the noise, in tiles that overlap by less than the reach, and no more than
-    a tenth above that of integers, whose rest is bfloat16 too."""
+    """On that ramp its error is below a tenth of the noise, in tiles that overlap by less than the reach, and at most a
+    tenth above that of integers, whose rest is bfloat16 too."""
     shot, read = 3e-3, 2e-5
     rng = np.random.default_rng(0)
     clean = np.tile(np.linspace(0, 0.9, 640) ** 2, (480, 1))
