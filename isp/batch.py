@@ -45,12 +45,13 @@ class Outcome:
 def render_file(job: Job) -> None:
     """Read, render, save: the picture of one raw file, its record, its stages and its report where the job asks for
     them."""
-    for _ in _steps(job):
+    for _ in _steps(job, alone=True):
         pass
 
 
-def _steps(job: Job) -> Iterator[None]:
-    """render_file in three steps, with a pause after reading and one after rendering."""
+def _steps(job: Job, alone: bool) -> Iterator[None]:
+    """render_file in three steps, with a pause after reading and one after rendering. alone: no other picture is waited
+    for, so that those who render may write too."""
     started = time.perf_counter()
     _refuse_existing(job)
     options, origins = resolve_options(job)
@@ -76,7 +77,7 @@ def _steps(job: Job) -> Iterator[None]:
         from isp.fast import picture_size
 
         bits, size = depth(job.target, job.bits)[0], picture_size(meta)
-        if takes_rows(job.target, job.bits):
+        if alone and takes_rows(job.target, job.bits):
             job.target.parent.mkdir(parents=True, exist_ok=True)
             with open_rows(job.target, *size, **written) as write_rows:
                 parameters = fast.develop(raw, options, write_rows, bits, job.threads)
@@ -186,8 +187,8 @@ class _Dump:
 class _Attempt:
     """A job on its way, step by step, each in whatever thread; a failure and the warnings are kept for its outcome."""
 
-    def __init__(self, job: Job, noted: dict[int, list[str]]) -> None:
-        self.job, self.steps, self.noted = job, _steps(job), noted
+    def __init__(self, job: Job, noted: dict[int, list[str]], alone: bool) -> None:
+        self.job, self.steps, self.noted = job, _steps(job, alone), noted
         self.error: str | None = None
         self.traceback = ""
         self.notes: list[str] = []
@@ -229,7 +230,7 @@ def _noted() -> Iterator[dict[int, list[str]]]:
 def try_render(job: Job) -> Outcome:
     """render_file, whose warnings and failure are put into the outcome."""
     with _noted() as noted:
-        attempt = _Attempt(job, noted)
+        attempt = _Attempt(job, noted, alone=True)
         attempt.step()
         attempt.step()
         return attempt.finish()
@@ -268,7 +269,7 @@ def _run_in_turn(jobs: Sequence[Job]) -> Iterator[Outcome]:
 
     reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     with _noted() as noted:
-        attempts = [_Attempt(job, noted) for job in jobs]
+        attempts = [_Attempt(job, noted, alone=False) for job in jobs]
         try:
             ahead, behind = reader.submit(attempts[0].step), None
             for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):

@@ -21,14 +21,14 @@ from isp.batch import run
 from isp.jobs import Job
 
 
-def jobs(folder: Path, count: int, suffix: str = ".tif", **more: Any) -> list[Job]:
+def jobs(folder: Path, count: int, **more: Any) -> list[Job]:
     mosaic = np.full((8, 8), 1000, np.uint16)
     sources = [make_dng(folder / f"{i}.dng", mosaic, white_level=4095, **more) for i in range(count)]
-    return [Job(source, source.with_suffix(suffix), {"demosaic": "msg"}) for source in sources]
+    return [Job(source, source.with_suffix(".tif"), {"demosaic": "msg"}) for source in sources]
 
 
 def test_one_ahead_and_one_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    todo = jobs(tmp_path, 5, ".png")  # a format that is not written while it is rendered
+    todo = jobs(tmp_path, 5)
     number = {job.source: i for i, job in enumerate(todo)} | {job.target: i for i, job in enumerate(todo)}
     read, rendered, saved = ([threading.Event() for _ in todo] for _ in range(3))
     real = isp.raw.read, isp.batch._fast, isp.batch.save

@@ -13,8 +13,9 @@ examples:
   python -m tools.prune pyramid-large --data photos/ dead-leaves --batches 400 -o models/pyramid-large -Y
 
 Training leaves some ReLUs at 0 for good (`idle` in a run's log). Those that are 0 for all of the noisy windows that a
-recipe makes of the pictures are left out: the model computes what it did, in less time. Of pyramids with plain ReLUs.
-Exports lie beside the weights and belong to them: make them again (tools.export, tools.quantise).
+recipe makes of the pictures are left out: on such pictures the model computes what it did, in less time. Too few
+batches leave out units that are wanted. Of pyramids with plain ReLUs. Exports beside the weights belong to them: make
+them anew (tools.export, tools.quantise).
 
 exit code: 0 written, 2 wrong usage, no such model, or a folder that exists
 """
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     from isp.datasets.recipes import load_recipe
     from isp.datasets.sources import Joined, open_source
     from isp.datasets.synthesis import CameraChoice, PairStream
-    from isp.locate import find_model
+    from isp.locate import WEIGHTS, find_model
     from isp.nets.load import load_model, read_header, save_model
     from isp.nets.prune import prune
     from isp.train.data import Batch
@@ -61,8 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.batches < 1:
         raise ValueError(f"batches is {arguments.batches}; expected at least 1")
     weights = find_model(arguments.model)
-    if (arguments.output / weights.name).exists() and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.output / weights.name} exists; -Y overwrites it")
+    if (arguments.output / WEIGHTS).exists() and not arguments.overwrite:
+        raise FileExistsError(f"{arguments.output / WEIGHTS} exists; -Y overwrites it")
     model, header = load_model(weights), read_header(weights)
     source = Joined([open_source(place) for place in arguments.data])
     stream = PairStream(source, load_recipe(arguments.recipe), CameraChoice("random"), batch=BATCH, size=SIDE)
@@ -74,6 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
     save_model(arguments.output, smaller, metadata=metadata, half=half, overwrite=arguments.overwrite)
     before, after = (sum(x.numel() for x in net.parameters()) for net in (model, smaller))
     print(f"{arguments.output}: {after / 1e6:.3f} M parameters, were {before / 1e6:.3f} M")
+    for export in sorted(arguments.output.glob("*.onnx")):
+        print(f"{export} belongs to the weights that were there; make it anew")
 
 
 def _stored_as_half(weights: Path) -> bool:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 
 from isp.cache import cache_folder, own_folder, refuse_shared
 from isp.files import whole_file
@@ -26,6 +27,7 @@ FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping
 WIDEST = ("-mprefer-vector-width=512",)  # of x86: compilers otherwise stop at half of what AVX-512 offers
 MACHINE = os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", "")
 MOST_SECONDS = 120  # of compiling, which takes some three
+_ONE = Lock()  # thread compiles, and the others wait for what it makes
 
 
 class UnavailableError(Exception):
@@ -36,10 +38,11 @@ class UnavailableError(Exception):
 def library() -> ctypes.CDLL | UnavailableError:
     """The kernel, or why there is none: compiled at the first call on this machine, loaded at the first in a process.
     Threads may run its functions at once."""
-    try:
-        return _load(_built())
-    except UnavailableError as reason:
-        return reason
+    with _ONE:
+        try:
+            return _load(_built())
+        except UnavailableError as reason:
+            return reason
 
 
 def _load(path: Path) -> ctypes.CDLL:
@@ -49,6 +52,8 @@ def _load(path: Path) -> ctypes.CDLL:
         raise UnavailableError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
     for function in (loaded.isp_render, loaded.isp_display, loaded.isp_surroundings):
         function.restype = ctypes.c_int
+    loaded.isp_deflate.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_void_p]
+    loaded.isp_deflate.restype = ctypes.c_int64
     return loaded
 
 

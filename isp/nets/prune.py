@@ -1,8 +1,8 @@
-"""A network without the units that rest: ReLUs that are 0 for whatever it is shown.
+"""A network without the units that rest: ReLUs that are 0 for all that it is shown.
 
-What they do not give does not change: the network computes what it did, to rounding, and for less. After H. Hu et al.,
-"Network Trimming: A Data-Driven Neuron Pruning Approach towards Efficient Deep Architectures", 2016, of which only the
-units are taken here that are never on.
+On that it computes what it did, to rounding, and for less; what it is shown should be as varied as what it is for.
+After H. Hu et al., "Network Trimming: A Data-Driven Neuron Pruning Approach towards Efficient Deep Architectures",
+2016, of which only the units are taken here that are never on.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Model:
 
     Raises ValueError for another network than a pyramid with plain ReLUs, whose blocks alone can be of any inner width.
     """
-    if not isinstance(model.network, Pyramid) or model.config.arguments.get("slope"):
-        raise ValueError(f"only a pyramid without a slope can be pruned, got {model.config.network}")
+    if not isinstance(model.network, Pyramid):
+        raise ValueError(f"only a pyramid can be pruned, got {model.config.network}")
+    if slope := model.config.arguments.get("slope"):
+        raise ValueError(f"only plain ReLUs rest, and those of this pyramid have a slope of {slope}")
     blocks = {name: block for name, block in model.network.named_modules() if isinstance(block, Block)}
     most = {name: torch.full((block.first.out_channels,), -torch.inf) for name, block in blocks.items()}
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -63,23 +62,14 @@ def _pack(pixels: np.ndarray, top: int, bottom: int) -> tuple[bytes, int, int]:
 
 def deflate(data: np.ndarray, last: bool) -> bytes:
     """Bytes, at least one, as deflate data: the end of a stream, or a part of one that others may follow."""
-    if (function := _compiled()) is not None:
-        room = np.empty(2 * data.size + 512 * (data.size // (1 << 17) + 2), np.uint8)
-        return room[: function(data.ctypes.data, data.size, last, room.ctypes.data)].tobytes()
-    runs = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_RLE)
-    return runs.compress(data.data) + runs.flush(zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH)
-
-
-@cache
-def _compiled() -> Callable[..., int] | None:
     from isp.fast.library import library
 
-    loaded = library()
-    if not isinstance(loaded, ctypes.CDLL):
-        return None
-    loaded.isp_deflate.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_void_p]
-    loaded.isp_deflate.restype = ctypes.c_int64
-    return loaded.isp_deflate
+    compiled = library()
+    if isinstance(compiled, ctypes.CDLL):
+        room = np.empty(2 * data.size + 512 * (data.size // (1 << 17) + 2), np.uint8)
+        return room[: compiled.isp_deflate(data.ctypes.data, data.size, last, room.ctypes.data)].tobytes()
+    runs = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_RLE)
+    return runs.compress(data.data) + runs.flush(zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH)
 
 
 def chunk(name: bytes, data: bytes) -> bytes:

@@ -3,7 +3,9 @@
 import ctypes
 import os
 import stat
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,23 @@ def test_compiled_once(tmp_path: Path) -> None:
     library.cache_clear()
     assert isinstance(library(), ctypes.CDLL)
     assert made.stat().st_mtime_ns == before
+
+
+def test_threads_wait_for_one_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[object] = []
+    real = subprocess.run
+
+    def counted(*arguments: object, **more: object) -> object:
+        runs.append(arguments)
+        return real(*arguments, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess, "run", counted)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: library(), range(6)))
+    if isinstance(found[0], UnavailableError):
+        pytest.skip(str(found[0]))
+    assert len(runs) == 1
+    assert all(isinstance(one, ctypes.CDLL) for one in found)
 
 
 def test_whatever_the_umask(tmp_path: Path) -> None:
