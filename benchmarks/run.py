@@ -12,6 +12,7 @@ darktable-cli and rawtherapee-cli are looked for. Frames are generated. Pairs ar
 limits     what the machine gives: copies, 3x3 convolutions, and the floor of a classical render that follows from it
 start      an interpreter, `import isp`, `python -m isp.render --help`
 decode     a DNG to its counts
+writing    8-bit codes to PNG and TIFF files, beside Pillow and tifffile
 commands   whole processes, from their start to the finished 8-bit TIFF: ours, a script of five lines for rawpy, others
 render     a DNG to the pixels of a picture in memory, imports aside: benchmarks.render
 stages     each stage of a classical render in PyTorch, on the whole frame
@@ -201,6 +202,52 @@ def decode(plan: Plan) -> list[dict[str, Any]]:
             cases[f"{kind}: LibRaw"] = timed(lambda path=path: by_libraw(path))  # type: ignore[misc]
         for name, figures in interleaved(cases, plan.rounds, warm_up=True, label="decode").items():
             rows.append({"case": name, "megapixels": round(pixels, 2), **_per_megapixel(figures, pixels)})
+    return rows
+
+
+def writing(plan: Plan) -> list[dict[str, Any]]:
+    """Milliseconds per megapixel of writing a new file, and its size; nothing waits for the disk."""
+    from unittest.mock import patch
+
+    import tifffile
+    from PIL import Image
+
+    from isp.fast import render_pixels
+    from isp.fast.library import UnavailableError
+    from isp.options import RenderOptions
+    from isp.output import save
+    from isp.raw import read
+
+    with tempfile.TemporaryDirectory() as folder:
+        pixels = frame(Path(folder, "frame.dng"), plan.stages, "none")
+        codes = render_pixels(read(Path(folder, "frame.dng")), RenderOptions())
+        png, tif = Path(folder, "out.png"), Path(folder, "out.tif")
+        no_compiler = patch.object(sys.modules["isp.fast.library"], "library", lambda: UnavailableError("left out"))
+
+        def by_zlib() -> None:
+            with no_compiler:
+                save(png, codes)
+
+        writers: dict[str, tuple[Path, Callable[[], object]]] = {
+            "PNG: isp": (png, lambda: save(png, codes)),
+            "PNG: isp without a compiler": (png, by_zlib),
+            "PNG: Pillow, level 1": (png, lambda: Image.fromarray(codes).save(png, compress_level=1)),
+            "PNG: Pillow": (png, lambda: Image.fromarray(codes).save(png)),
+            "TIFF: isp": (tif, lambda: save(tif, codes, bits=8)),
+            "TIFF: tifffile": (tif, lambda: tifffile.imwrite(tif, codes)),
+        }
+
+        def measured(path: Path, write: Callable[[], object]) -> dict[str, float]:
+            path.unlink(missing_ok=True)
+            figures = timed(write)()
+            return {**figures, "megabytes": path.stat().st_size / 1e6}
+
+        cases = {name: lambda given=given: measured(*given) for name, given in writers.items()}  # type: ignore[misc]
+        rows = []
+        for name, figures in interleaved(cases, plan.rounds, warm_up=True, label="writing").items():
+            size = summary(figures["megabytes"])["median"]
+            row = {"case": name, "megapixels": round(pixels, 2), "megabytes": size}
+            rows.append({**row, **_per_megapixel(figures, pixels)})
     return rows
 
 
@@ -406,6 +453,7 @@ SECTIONS: dict[str, Callable[[Plan], Any]] = {
     "limits": limits,
     "start": start,
     "decode": decode,
+    "writing": writing,
     "commands": commands,
     "render": rendering,
     "stages": stages,
@@ -481,6 +529,15 @@ def _facts(results: Mapping[str, Any]) -> list[str]:
     for row in results.get("start", ()):
         if row["case"] in ("import isp", "isp.render --help"):
             facts.append(f"`{row['case']}`: {row['seconds']['median']:.2f} s.")
+    if written := {row["case"]: row for row in results.get("writing", ())}:
+        ours, zlib, pillow = (
+            written[f"PNG: {name}"]["ms_per_mp"]["median"]
+            for name in ("isp", "isp without a compiler", "Pillow, level 1")
+        )
+        facts.append(
+            f"Writing 8-bit PNG: {ours:.1f} ms/MP, {zlib:.0f} by zlib in as many threads, {pillow:.0f} by Pillow at "
+            f"its fastest; TIFF: {written['TIFF: isp']['ms_per_mp']['median']:.1f}."
+        )
     for case, fitted in results.get("megapixels", {}).get("lines", {}).items():
         sizes = [point["megapixels"] for point in results["megapixels"]["points"]]
         facts.append(

@@ -63,6 +63,19 @@ def test_one_ahead_and_one_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert all(job.target.is_file() for job in todo)
 
 
+def test_a_picture_alone_is_written_by_those_who_render_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def saved(*_: Any, **__: Any) -> None:
+        raise AssertionError("the picture was made whole")
+
+    monkeypatch.setattr(isp.batch, "save", saved)
+    (job,) = jobs(tmp_path, 1)
+    assert [outcome.error for outcome in run([job])] == [None]
+    assert job.target.is_file()
+    two = [Job(job.source, tmp_path / f"{name}.tif", job.given) for name in "ab"]
+    errors = [outcome.error for outcome in run(two)]
+    assert errors == ["AssertionError: the picture was made whole"] * 2, "in a batch it is written behind the next one"
+
+
 def test_each_has_its_own_warnings_and_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of reading, of rendering, and of a thread that rendering starts."""
     todo = jobs(tmp_path, 4, baseline_exposure=99.0)  # which is no exposure, and ignored

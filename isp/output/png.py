@@ -66,7 +66,7 @@ def deflate(data: np.ndarray, last: bool) -> bytes:
 
     compiled = library()
     if isinstance(compiled, ctypes.CDLL):
-        room = np.empty(2 * data.size + 512 * (data.size // (1 << 17) + 2), np.uint8)
+        room = np.empty(2 * data.size + 512 * (data.size // (1 << 17) + 2), np.uint8)  # what isp_deflate asks for
         return room[: compiled.isp_deflate(data.ctypes.data, data.size, last, room.ctypes.data)].tobytes()
     runs = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_RLE)
     return runs.compress(data.data) + runs.flush(zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH)
