@@ -44,6 +44,10 @@ class Data:
     def __post_init__(self) -> None:
         if bool(self.sources) == (self.store is not None):
             raise ValueError("data needs either sources (folders, HDF5 files, dead-leaves) or a store")
+        if min(self.pool, self.renew, self.dead_leaves) < 1:
+            raise ValueError(
+                f"data needs pool, renew and dead_leaves from 1 on; got {self.pool, self.renew, self.dead_leaves}"
+            )
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out is {self.held_out}; expected a share from 0 to below 1")
 
@@ -74,7 +78,8 @@ class Phase:
 
     batch: pairs of a step, of all processes and accumulated parts together. patch: side of the packed window.
     losses: domain (isp.train.domains) to loss to weight. usm: (amount, sigma in pixels): the target is sharpened by an
-    unsharp mask, amount * (x - Gaussian of x), in the domain of the loss.
+    unsharp mask, amount * (x - Gaussian of x), in the domain of the loss. integers: the model's convolutions but the
+    first round what they read and their weights to 8 bits (isp.train.integers), for an export in integers.
     """
 
     steps: int
@@ -82,6 +87,7 @@ class Phase:
     patch: int
     losses: dict[str, dict[str, float]]
     usm: tuple[float, float] | None = None
+    integers: bool = False
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.patch) < 1:
@@ -353,6 +359,10 @@ def _value(kind: Any, value: object, where: str) -> Any:
     if kind is str:
         if not isinstance(value, str):
             raise ValueError(f"{where} is {value!r}; expected text")
+        return value
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{where} is {value!r}; expected true or false")
         return value
     try:
         number = float(value)  # type: ignore[arg-type]  # YAML 1.1 reads 1e-3, without a point, as a string

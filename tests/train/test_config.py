@@ -106,3 +106,10 @@ class TestRates:
         assert [short.phase_at(step)[0].patch for step in (0, 69, 70, 119)] == [8, 8, 12, 12]
         for step in (0, 39, 40, 80, 119):
             assert short.rate_at(step) == whole.rate_at(100 * step)
+
+
+def test_a_pool_that_is_never_renewed_is_refused():
+    values = {"name": "small", "model": {"network": "flat", "arguments": {"planes": 4}}, "phases": [],
+              "data": {"sources": ["dead-leaves"], "renew": 0}, "rates": []}  # fmt: skip
+    with pytest.raises(ValueError, match=r"from 1 on; got \(256, 0, 512\)"):
+        TrainConfig.from_dict(values)
