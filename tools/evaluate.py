@@ -659,7 +659,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="of pictures, taken as sRGB")
-    add("--model", action="append", default=[], metavar="M", help="name, folder or .safetensors; may be repeated")
+    add(
+        "--model",
+        action="append",
+        default=[],
+        metavar="M",
+        help="name, folder, .safetensors or its .onnx; may be repeated",
+    )
     add(
         "--developers",
         default=DEFAULT,

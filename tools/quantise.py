@@ -43,7 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--data", nargs="+", required=True, metavar="FOLDER", help="photographs, or dead-leaves")
     add("--recipe", default="wide", metavar="NAME", help="of pairs; default: wide")
     add("--crops", type=int, default=24, metavar="N", help="default: 24")
-    add("--keep", type=int, nargs="*", default=[0], metavar="I", help="convolutions that stay float32; default: 0")
+    add(
+        "--keep",
+        type=int,
+        nargs="*",
+        default=[0],
+        metavar="I",
+        help="convolutions that stay float32, by number; default: 0",
+    )
     add("-Y", "--overwrite", action="store_true", help="replace a file that exists (refused otherwise)")
     arguments = parser.parse_args(argv)
     try:

@@ -8,13 +8,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 EXAMPLES = """\
 examples:
   python -m tools.train models/flat/recipe.yaml data.sources=[photos/]
   python -m tools.train models/flat/recipe.yaml data.sources=[photos/,dead-leaves] phases.0.batch=8 seed=1 -o out/seed1
-  python -m tools.train models/mialgo/stage1.yaml data.store=pairs/ shorten=1000          a look at a long recipe
-  torchrun --nproc-per-node 8 -m tools.train models/mialgo/stage1.yaml data.sources=[photos/]
+  python -m tools.train models/mialgo-stage1/recipe.yaml data.store=pairs/ shorten=1000          a look at a long recipe
+  torchrun --nproc-per-node 8 -m tools.train models/mialgo-stage1/recipe.yaml data.sources=[photos/]
 
 The same command goes on from the checkpoint of a run that was interrupted, however that happened, and ends with the
 same weights. SIGTERM and Ctrl-C write a checkpoint first. The run's folder takes config.yaml, run.json, log.jsonl,
@@ -81,10 +82,15 @@ def train(recipe: Path, overrides: Sequence[str], output: Path | None, progress:
     return 0
 
 
-if __name__ == "__main__":
-    code = main()
-    if "WORLD_SIZE" in os.environ:  # gloo's threads may outlive the group and abort the interpreter's own way out
+def leave(code: int) -> NoReturn:
+    """End the process; under torchrun at once, for gloo's threads may outlive the group and abort the interpreter's own
+    way out."""
+    if "WORLD_SIZE" in os.environ:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    leave(main())

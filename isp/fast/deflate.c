@@ -19,7 +19,7 @@ static inline void put(struct stream *s, uint64_t value, unsigned length) {
     s->count += length;
 }
 
-/* Writes whole bytes; up to 57 bits may be put before the next time. */
+/* Writes whole bytes; up to 56 bits may be put before the next time. */
 static inline void flush(struct stream *s) {
     memcpy(s->next, &s->bits, 8);
     s->next += s->count >> 3;

@@ -27,8 +27,8 @@ class ModelConfig:
     """config.yaml of a model, whole.
 
     network, arguments: a name in NETWORKS and what it is built with.
-    inputs: what a raw network sees, joined in this order: "packed" (4 planes), "sigma" (4), "base" (12). An RGB network
-        sees the base, whole.
+    inputs: what a raw network sees, some of "packed" (4 planes), "sigma" (4) and "base" (12), in this order. An RGB
+        network sees the base, whole.
     base: a Bayer method of isp.stages.demosaic, or None.
     residual: the network's output is added to the base.
     toe: the network works under the cube root of isp.stages.demosaic.curve with this toe; None: on linear light.
@@ -51,6 +51,8 @@ class ModelConfig:
             raise ValueError(f"network is {self.network!r}; expected one of {', '.join(NETWORKS)}")
         if unknown := sorted(set(self.inputs) - set(INPUTS)):
             raise ValueError(f"inputs name {unknown[0]!r}; expected some of {', '.join(INPUTS)}")
+        if self.inputs != tuple(name for name in INPUTS if name in self.inputs):
+            raise ValueError(f"inputs are {', '.join(self.inputs)}; expected them in the order {', '.join(INPUTS)}")
         bayer = [name for name, method in METHODS.items() if "bayer" in method.kinds]
         if self.base is not None and self.base not in bayer:
             raise ValueError(f"base is {self.base!r}; expected one of {', '.join(bayer)}, or null")
@@ -81,6 +83,11 @@ class Model(nn.Module):
         self.network = NETWORKS[config.network](**config.arguments)
         if self.network.kind == "rgb" and config.base is None:
             raise ValueError(f"network {config.network!r} takes RGB, so that base cannot be null; name a Bayer method")
+        planes, given = config.arguments.get("planes", 4), sum(INPUTS[name] for name in config.inputs)
+        if self.network.kind == "raw" and planes != given:
+            raise ValueError(
+                f"network {config.network!r} takes {planes} planes, and {', '.join(config.inputs)} are {given}"
+            )
         base_reach = 0 if config.base is None else METHODS[config.base].halo
         reach: int | None = self.network.reach
         unit = 1 if self.network.kind == "raw" else 2  # samples of the network's input to one of the packed mosaic

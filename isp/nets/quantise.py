@@ -15,6 +15,7 @@ to hide them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
@@ -41,6 +42,9 @@ def quantise(
     import onnx
 
     graph = Graph(model)
+    number = len(graph.convolutions())
+    if bad := [i for i in keep if not -number <= i < number]:
+        raise ValueError(f"keep names convolution {bad[0]}; the network has {number}, counted from 0")
     equalise(graph, inputs)
     kept = [graph.convolutions()[i].output[0] for i in keep]
     wanted = [node for node in graph.convolutions() if node.output[0] not in kept]
@@ -61,11 +65,15 @@ def equalise(graph: Graph, inputs: Sequence[np.ndarray]) -> None:
     """Scale the channels of tensors that convolutions write and read; what the graph computes stays the same.
 
     Tensors that are added, and a ReLU's or a shuffle's two sides, have one factor for each channel. Those of the
-    graph's input and output, and of any other operator, stay as they are.
+    graph's input and output, and of any other operator, stay as they are; so do those of a shuffle of what no
+    convolution writes, or of what others read too.
     """
     groups = _Groups()
     fixed: list[str] = [x.name for x in (*graph.proto.input, *graph.proto.output)]
     shuffles: dict[str, tuple[str, int, Callable[..., np.ndarray]]] = {}
+    written = {node.output[0] for node in graph.convolutions()}
+    reads = Counter(name for node in graph.proto.node for name in node.input)
+    reads.update(x.name for x in graph.proto.output)
     for node in graph.proto.node:
         tensors = [name for name in (*node.input, *node.output) if name not in graph.arrays]
         if node.op_type == "Conv":
@@ -76,7 +84,7 @@ def equalise(graph: Graph, inputs: Sequence[np.ndarray]) -> None:
                 fixed += tensors
             for name in tensors[1:]:
                 groups.join(tensors[0], name)
-        elif node.op_type == "DepthToSpace":
+        elif node.op_type == "DepthToSpace" and node.input[0] in written and reads[node.input[0]] == 1:
             blocks = next(a.i for a in node.attribute if a.name == "blocksize") ** 2
             of_pixel = any(a.name == "mode" and a.s == b"CRD" for a in node.attribute)  # a channel's pixels in a row
             shuffles[node.input[0]] = (node.output[0], blocks, np.repeat if of_pixel else np.tile)
@@ -197,6 +205,8 @@ class Graph:
         from onnx import helper
 
         names = list(dict.fromkeys(names))
+        if not names:  # for which a session would give all outputs
+            return {}
         model = deepcopy(self.model)
         known = {x.name for x in model.graph.output}
         model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in known)

@@ -123,11 +123,16 @@ def open_rows(
     """What `save` writes of codes H W 3, for a picture that comes in parts: a function that writes rows of it, each
     once, in any order and from any thread. The file appears when the block ends without an exception.
 
-    Arguments and errors as those of `save`; ValueError for a format that `takes_rows` does not name.
+    Arguments and errors as those of `save`; ValueError for a format that `takes_rows` does not name, and for rows that
+    are not n width 3 of the file's integers, or lie beyond the picture.
     """
     path = Path(path)
     if not takes_rows(path, bits):
         raise ValueError(f"{path}: only TIFF of 8 or 16 bits is written in rows; use save")
+    if space not in SPACES:
+        raise ValueError(f"space is {space!r}; expected one of {', '.join(SPACES)}")
+    if min(height, width) < 1:
+        raise ValueError(f"the picture is {height} x {width}; expected a height and a width from 1 on")
     from isp.output import writers
 
     kind = np.dtype(f"uint{depth(path, bits)[0]}")
@@ -135,7 +140,14 @@ def open_rows(
         whole_file(path, overwrite, sync=False) as temporary,
         writers.open_tiff(temporary, (height, width, 3), kind, meta, space, linear=False) as write_rows,
     ):
-        yield write_rows
+
+        def write(first: int, rows: np.ndarray) -> None:
+            if rows.dtype != kind or rows.shape[1:] != (width, 3) or not 0 <= first <= height - len(rows):
+                given = f"{rows.dtype}, shape {rows.shape}, from {first}"
+                raise ValueError(f"the picture is {kind} {height} {width} 3; got rows of {given}")
+            write_rows(first, np.ascontiguousarray(rows))
+
+        yield write
 
 
 def quantise(pixels: np.ndarray, bits: int, as_float: bool) -> np.ndarray:

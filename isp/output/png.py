@@ -2,7 +2,7 @@
 
 One filter (Average: for photographs files are as small as with Paeth, which takes ten times its work) and run lengths
 with Huffman codes: noise has no repeats to find, so that the usual search makes files of the same size in three to ten
-times the time. isp/fast/deflate.c does it in a third of the time of zlib, which does it where there is no compiler.
+times the time. isp/fast/deflate.c does it in less than half the time of zlib, which does it where there is no compiler.
 Bands end on whole bytes (a full flush), so that together they are one stream of deflate (RFC 1950 and 1951), as in
 pigz.
 """

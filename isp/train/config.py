@@ -112,6 +112,10 @@ class Rate:
     to: float | None = None
     warm_up: int = 0
 
+    def __post_init__(self) -> None:
+        if self.steps < 1 or min(self.warm_up, self.rate, self.to or 0) < 0:
+            raise ValueError(f"a rate needs steps from 1 on and no negative number; got {self}")
+
     def at(self, step: int) -> float:
         """The rate at a step of this piece, counted from 0."""
         if step < self.warm_up:
@@ -231,6 +235,13 @@ class TrainConfig:
         phases, rates = (sum(piece.steps for piece in pieces) for pieces in (self.phases, self.rates))
         if phases != rates or not phases:
             raise ValueError(f"phases last {phases} steps and rates {rates}; expected the same number, above 0")
+        if min(self.accumulate, self.log_every) < 1 or self.checkpoint_minutes < 0:
+            given = self.accumulate, self.log_every, self.checkpoint_minutes
+            raise ValueError(
+                f"accumulate, log_every and checkpoint_minutes are {given}; expected numbers from 1, 1 and 0 on"
+            )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}; expected a decay from 0 to below 1")
         if self.shorten < 1:
             raise ValueError(f"shorten is {self.shorten}; expected a number from 1 on")
 

@@ -160,7 +160,7 @@ class Engine:
     def forward(self, batch: Batch, net: nn.Module | None = None) -> Tensor:
         """Camera RGB of a batch by the model that is trained, or by another."""
         packed = batch.packed.contiguous(memory_format=torch.channels_last)
-        rounds = net is None and self.config.phase_at(self.step)[0].integers
+        rounds = net in (None, self.model) and self.config.phase_at(self.step)[0].integers
         with in_integers(self.model.network) if rounds else nullcontext():
             output: Tensor = (net or self.wrapped["model"])(packed, batch.sigma, self.dtype)
         return output

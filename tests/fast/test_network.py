@@ -57,6 +57,11 @@ MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"inputs": ("packed", "sigma", "base"), "base": "msg", "residual": True, "toe": 5e-3},
     ),
     "flat": ("flat", {"planes": 8, "width": 8, "blocks": 2}, {"base": "msg", "residual": True, "toe": 1e-3}),
+    "b2fnet": (
+        "b2fnet",
+        {"planes": 20, "widths": (4, 6, 8)},
+        {"inputs": ("packed", "sigma", "base"), "base": "msg", "residual": True, "toe": 5e-3},
+    ),
     "plain": ("flat", {"planes": 4, "width": 8, "blocks": 1}, {"inputs": ("packed",)}),
 }
 

@@ -37,8 +37,8 @@ def test_a_demosaic_goes_to_the_branches_by_colour_and_to_the_tail_at_full_size(
     assert torch.equal(seen["tail"][4:], picture[0])
 
 
-def test_without_a_demosaic_it_has_the_published_parameters():
-    """0.394 M (NTIRE 2025 RAIM, TongJi-IPOE). A demosaic adds 12 planes to first layers, 3 to the tail."""
+def test_the_demosaic_adds_inputs_and_nothing_else():
+    """0.39 M in the report (NTIRE 2025 RAIM, TongJi-IPOE). A demosaic adds 12 planes to first layers, 3 to the tail."""
     count = {n: sum(p.numel() for p in B2FNet(planes=n).parameters()) for n in (4, 8, 20)}
     assert round(count[4] / 1e6, 3) == round(count[8] / 1e6, 3) == 0.394
     assert count[20] - count[8] == (12 * 16 + 3 * 16) * 9

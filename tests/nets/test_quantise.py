@@ -77,6 +77,52 @@ def test_equalisation_changes_weights_and_not_the_function(slope: float, mode: b
     assert np.abs(run(graph.model, x) - expected).max() < 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("between", ["Relu", "Sigmoid", "another reader"])
+def test_equalisation_leaves_shuffles_that_no_convolution_feeds_alone(between: str) -> None:
+    """Convolution, something, shuffle, convolution: the function stays what it is."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    scales = 10 ** rng.uniform(-1, 1, (8, 1, 1, 1))
+    weights = {
+        "first": (rng.standard_normal((8, PLANES, 3, 3)) * scales).astype(np.float32),
+        "second": rng.standard_normal((4, 2, 3, 3)).astype(np.float32),
+        "third": rng.standard_normal((4, 8, 3, 3)).astype(np.float32),
+    }
+    pads = {"pads": [1, 1, 1, 1]}
+    nodes = [helper.make_node("Conv", ["x", "first"], ["a"], **pads)]
+    shuffled = "a"
+    if between != "another reader":
+        nodes.append(helper.make_node(between, ["a"], ["b"]))
+        shuffled = "b"
+    nodes.append(helper.make_node("DepthToSpace", [shuffled], ["c"], blocksize=2))
+    nodes.append(helper.make_node("Conv", ["c", "second"], ["y"], **pads))
+    if between == "another reader":
+        nodes[-1].output[0] = "d"
+        nodes.append(helper.make_node("Conv", ["a", "third"], ["e"], **pads))
+        nodes.append(helper.make_node("Resize", ["e", "", "sizes"], ["f"]))
+        nodes.append(helper.make_node("Add", ["d", "f"], ["y"]))
+    given = [numpy_helper.from_array(weight, name) for name, weight in weights.items()]
+    given.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "sizes"))
+    used = {name for node in nodes for name in node.input}
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, p, None, None]) for n, p in (("x", PLANES), ("y", 4))
+    ]
+    made = helper.make_graph(nodes, "g", ends[:1], ends[1:], [x for x in given if x.name in used])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    expected = run(model, inputs(1, seed=1)[0])
+    graph = Graph(deepcopy(model))
+    equalise(graph, inputs(4))
+    assert np.abs(run(graph.model, inputs(1, seed=1)[0]) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_a_convolution_that_is_not_there_cannot_be_kept(tmp_path: Path) -> None:
+    model = exported(tmp_path, 0.0)
+    number = sum(node.op_type == "Conv" for node in model.graph.node)
+    with pytest.raises(ValueError, match=f"keep names convolution {number}; the network has {number}, counted from 0"):
+        quantise(model, inputs(1), keep=[0, number])
+
+
 @pytest.mark.parametrize("slope", [0.0, 0.1])
 def test_the_network_in_integers(slope: float, tmp_path: Path) -> None:
     """Codes that fit, kept convolutions as they were, and the noise of eight bits: a step is 1/63 of the most in a

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -332,6 +333,40 @@ def test_rows_are_for_files_where_they_have_places(tmp_path: Path) -> None:
     ):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("rows", "first", "message"),
+    [
+        (np.zeros((2, 3, 3), np.uint8), 0, "picture is uint16 4 3 3; got rows of uint8, shape (2, 3, 3), from 0"),
+        (np.zeros((2, 5, 3), np.uint16), 0, "got rows of uint16, shape (2, 5, 3), from 0"),
+        (np.zeros((2, 3, 3), np.uint16), 3, "got rows of uint16, shape (2, 3, 3), from 3"),
+        (np.zeros((2, 3, 3), np.uint16), -1, "from -1"),
+    ],
+)
+def test_rows_that_do_not_belong_are_refused_and_leave_nothing(
+    tmp_path: Path, rows: np.ndarray, first: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)), open_rows(tmp_path / "a.tif", 4, 3) as write_rows:
+        write_rows(first, rows)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("size", "space", "message"), [((0, 5), "srgb", "0 x 5; expected a height"), ((4, 5), "adobe", "space is 'adobe'")]
+)
+def test_rows_of_no_picture_are_refused(tmp_path: Path, size: tuple[int, int], space: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message), open_rows(tmp_path / "a.tif", *size, space=space):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_may_lie_apart_in_memory(tmp_path: Path) -> None:
+    codes = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    save(tmp_path / "whole.tif", codes[::-1, ::-1], bits=8)
+    with open_rows(tmp_path / "rows.tif", 6, 5, bits=8) as write_rows:
+        write_rows(0, codes[::-1, ::-1])
+    assert (tmp_path / "rows.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 
 
 def test_rows_on_a_full_disk_leave_nothing(tmp_path: Path) -> None:
