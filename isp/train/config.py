@@ -78,8 +78,7 @@ class Phase:
 
     batch: pairs of a step, of all processes and accumulated parts together. patch: side of the packed window.
     losses: domain (isp.train.domains) to loss to weight. usm: (amount, sigma in pixels): the target is sharpened by an
-    unsharp mask, amount * (x - Gaussian of x), in the domain of the loss. integers: the model's convolutions but the
-    first round what they read and their weights to 8 bits (isp.train.integers), for an export in integers.
+    unsharp mask, amount * (x - Gaussian of x), in the domain of the loss.
     """
 
     steps: int
@@ -87,7 +86,6 @@ class Phase:
     patch: int
     losses: dict[str, dict[str, float]]
     usm: tuple[float, float] | None = None
-    integers: bool = False
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.patch) < 1:
@@ -370,10 +368,6 @@ def _value(kind: Any, value: object, where: str) -> Any:
     if kind is str:
         if not isinstance(value, str):
             raise ValueError(f"{where} is {value!r}; expected text")
-        return value
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise ValueError(f"{where} is {value!r}; expected true or false")
         return value
     try:
         number = float(value)  # type: ignore[arg-type]  # YAML 1.1 reads 1e-3, without a point, as a string

@@ -45,7 +45,6 @@ from isp.train.config import TrainConfig, differences
 from isp.train.data import Batch, open_batches, renoised, validation_set
 from isp.train.domains import to_domain
 from isp.train.group import Group
-from isp.train.integers import in_integers
 from isp.train.losses import PhaseLoss
 from isp.train.muon import Muon, groups_of
 from isp.train.report import write_report
@@ -160,9 +159,7 @@ class Engine:
     def forward(self, batch: Batch, net: nn.Module | None = None) -> Tensor:
         """Camera RGB of a batch by the model that is trained, or by another."""
         packed = batch.packed.contiguous(memory_format=torch.channels_last)
-        rounds = net in (None, self.model) and self.config.phase_at(self.step)[0].integers
-        with in_integers(self.model.network) if rounds else nullcontext():
-            output: Tensor = (net or self.wrapped["model"])(packed, batch.sigma, self.dtype)
+        output: Tensor = (net or self.wrapped["model"])(packed, batch.sigma, self.dtype)
         return output
 
     def autocast(self) -> AbstractContextManager[Any]:
