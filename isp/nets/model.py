@@ -7,6 +7,7 @@ RGB out, both linear and white-balanced. The configuration says how the tensor t
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from inspect import signature
 from typing import Any
 
 import torch
@@ -83,7 +84,9 @@ class Model(nn.Module):
         self.network = NETWORKS[config.network](**config.arguments)
         if self.network.kind == "rgb" and config.base is None:
             raise ValueError(f"network {config.network!r} takes RGB, so that base cannot be null; name a Bayer method")
-        planes, given = config.arguments.get("planes", 4), sum(INPUTS[name] for name in config.inputs)
+        given = sum(INPUTS[name] for name in config.inputs)
+        named = signature(NETWORKS[config.network]).parameters.get("planes")
+        planes = config.arguments.get("planes", given if named is None else named.default)
         if self.network.kind == "raw" and planes != given:
             raise ValueError(
                 f"network {config.network!r} takes {planes} planes, and {', '.join(config.inputs)} are {given}"

@@ -31,10 +31,18 @@ def test_planes_are_those_of_the_inputs(network, arguments, inputs, message):
         Model(ModelConfig(network, arguments, inputs, base="msg"))
 
 
-def test_raw_networks_take_four_planes_where_nothing_is_said():
-    """Which the check of the planes relies on."""
-    import inspect
+def test_planes_that_are_not_said_are_the_network_s_own(monkeypatch):
+    class Eight(NETWORKS["flat"]):
+        def __init__(self, planes: int = 8) -> None:
+            super().__init__(planes, width=4, blocks=1)
 
-    for name, network in NETWORKS.items():
-        planes = inspect.signature(network).parameters.get("planes")
-        assert network.kind == "rgb" or (planes is not None and planes.default == 4), name
+    class Unnamed(NETWORKS["flat"]):
+        def __init__(self) -> None:
+            super().__init__(8, width=4, blocks=1)
+
+    monkeypatch.setitem(NETWORKS, "eight", Eight)
+    monkeypatch.setitem(NETWORKS, "unnamed", Unnamed)
+    for name in ("eight", "unnamed"):
+        Model(ModelConfig(name))
+    with pytest.raises(ValueError, match="takes 8 planes, and packed are 4"):
+        Model(ModelConfig("eight", inputs=("packed",)))

@@ -100,10 +100,10 @@ class TestGan:
         gan_values["model"]["arguments"]["width"] = 4
         with pytest.raises(ValueError, match=r"start: .*teacher does not fit into .*: weight network\.head"):
             run(gan_values, tmp_path / "narrow")
-        gan_values["model"]["inputs"] = ["packed"]
+        gan_values["model"] |= {"inputs": ["packed"], "arguments": {**gan_values["model"]["arguments"], "planes": 4}}
         with pytest.raises(ValueError, match=r"^start: inputs of .* is \('packed', 'sigma'\), of .* \('packed',\)$"):
             run(gan_values, tmp_path / "other")
-        gan_values["model"] = {"network": "tiny-unet"}
+        gan_values["model"] = {"network": "tiny-unet", "arguments": {"planes": 8}}
         with pytest.raises(ValueError, match=r"^start: network of .* is 'flat', of the recipe's model 'tiny-unet'$"):
             run(gan_values, tmp_path / "other")
         arguments = {"planes": 8, "widths": [4, 4], "blocks": [1, 1]}
