@@ -41,6 +41,7 @@ CASES = {
     "isp.fast default, standard": "fast:auto:standard",
     "isp.fast, model pyramid": "learned:pyramid",
     "isp.fast, model tiny": "learned:tiny",
+    "isp.fast, model flat": "learned:flat",
     "isp.fast, model pyramid-large": "learned:pyramid-large",
     "isp malvar2004, neutral": "isp:malvar2004:neutral",
     "isp default, neutral": "isp:auto:neutral",

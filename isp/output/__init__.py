@@ -73,8 +73,7 @@ def save(
     """
     path = Path(path)
     bits, holds_linear = depth(path, bits)
-    if space not in SPACES:
-        raise ValueError(f"space is {space!r}; expected one of {', '.join(SPACES)}")
+    _demand_space(space)
     if linear != holds_linear and space != "camera":
         held, given = ("scene-linear", "display-encoded") if holds_linear else ("display-encoded", "scene-linear")
         raise ValueError(
@@ -129,8 +128,7 @@ def open_rows(
     path = Path(path)
     if not takes_rows(path, bits):
         raise ValueError(f"{path}: only TIFF of 8 or 16 bits is written in rows; use save")
-    if space not in SPACES:
-        raise ValueError(f"space is {space!r}; expected one of {', '.join(SPACES)}")
+    _demand_space(space)
     if min(height, width) < 1:
         raise ValueError(f"the picture is {height} x {width}; expected a height and a width from 1 on")
     from isp.output import writers
@@ -148,6 +146,11 @@ def open_rows(
             write_rows(first, np.ascontiguousarray(rows))
 
         yield write
+
+
+def _demand_space(space: str) -> None:
+    if space not in SPACES:
+        raise ValueError(f"space is {space!r}; expected one of {', '.join(SPACES)}")
 
 
 def quantise(pixels: np.ndarray, bits: int, as_float: bool) -> np.ndarray:
