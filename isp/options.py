@@ -9,7 +9,7 @@ from typing import Any
 LOOKS = ("neutral", "standard")
 WHITE_BALANCES = ("as-shot", "daylight", "grey-world", "shades-of-grey", "grey-edge", "white-patch")
 HIGHLIGHTS = ("auto", "clip", "reconstruct", "none")
-RUNTIMES = ("auto", "torch", "onnx", "openvino")
+RUNTIMES = ("auto", "torch", "onnx", "openvino", "kernel")
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 DEFAULT_MODEL = "pyramid"
 STRONGEST = 10.0  # multiple of the noise that a model is told; none has seen more

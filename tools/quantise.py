@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     from isp.locate import find_model
     from isp.nets.export import export_network, require
     from isp.nets.load import load_model
-    from isp.nets.quantise import quantise
+    from isp.nets.quantise import quantise, ranges_of
     from isp.nets.runtime import open_export
 
     require("onnx", "onnxscript", "onnxruntime", extra="fast")
@@ -90,8 +90,9 @@ def run(arguments: argparse.Namespace) -> None:
     counts = [1 / (variance + LEAST_NOISE) for variance in noise]
     with tempfile.TemporaryDirectory() as folder, whole_file(path, arguments.overwrite) as part:
         export = export_network(model, Path(folder, "float32.onnx"), digest)
-        onnx.save(quantise(onnx.load(export.path), inputs, counts, arguments.keep), part)
-        stamp(part, digest, export)
+        quantised = quantise(onnx.load(export.path), inputs, counts, arguments.keep)
+        onnx.save(quantised, part)
+        stamp(part, digest, export._replace(ranges=ranges_of(quantised, inputs)))
         runtime = installed()
         assert runtime is not None
         integers = open_export(part, digest, runtime)

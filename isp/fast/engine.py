@@ -1,4 +1,4 @@
-"""ONNX files in OpenVINO or onnxruntime, on the CPU, without PyTorch."""
+"""ONNX files in OpenVINO, onnxruntime or the compiled kernel, on the CPU, without PyTorch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from isp.cache import own_folder
+from isp.fast import integers
 
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}  # by the name of a runtime; the first is the faster
 COMPILED = 8  # of a network, for so many shapes and settings, are kept
@@ -55,6 +56,8 @@ def open_network(path: Path, runtime: str, threads: int, precision: str = "float
     "float32". ValueError, in one line, for a file that the runtime cannot read.
     """
     with _one_line(path, runtime):
+        if runtime == "kernel":
+            return integers.open_threads(path, threads)
         if runtime == "openvino":
             request = _openvino(path, threads, 1, None, precision).create_infer_request()
             return lambda *given: request.infer(list(given), share_inputs=True, share_outputs=True)[0]
@@ -69,6 +72,9 @@ def open_streams(
     """The network in an ONNX file as so many streams, each for one thread at a time and of one thread; else as
     open_network."""
     with _one_line(path, runtime):
+        if runtime == "kernel":
+            network = integers.read_network(path)
+            return [integers.Stream(network, *shape[2:]) for _ in range(streams)]
         if runtime == "openvino":
             compiled = _openvino(path, streams, streams, shape, precision)
             return [_stream(compiled.create_infer_request()) for _ in range(streams)]
@@ -131,4 +137,4 @@ def _one_line(path: Path, runtime: str) -> Iterator[None]:
         yield
     except Exception as error:  # of kinds of their own
         text = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: {PACKAGES[runtime]} cannot open it: {text}") from error
+        raise ValueError(f"{path}: {PACKAGES.get(runtime, 'the kernel')} cannot open it: {text}") from error

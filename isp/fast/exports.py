@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 from isp._version import __version__
 from isp.cache import cache_folder
+from isp.fast.protobuf import field, message
 
 # The names beside model.safetensors, by precision.
 BESIDE = {"float32": "model.onnx", "bfloat16": "model.onnx", "int8": "model-int8.onnx"}
 GRAPH, METADATA = 7, 14  # fields of an ONNX file (ModelProto in onnx.proto3)
-LENGTH_DELIMITED = 2  # the wire type of texts, bytes and messages in protobuf
 
 
 class Export(NamedTuple):
@@ -34,6 +34,7 @@ class Export(NamedTuple):
     reach: int | None
     overlap: int | None  # samples around a site beyond which its output all but forgets them: isp.nets.export.SEAM
     sample_bytes: float  # that a sample of its input needs on its way through, in float32
+    ranges: dict[str, list[float]] | None = None  # of int8, of what convolutions in float32 read: isp.nets.quantise
 
 
 def beside(weights: Path, precision: str) -> Path:
@@ -81,7 +82,7 @@ def read_export(path: Path, weights_sha256: str) -> Export:
     content = path.read_bytes()
     again = "make it anew: python -m tools.export NAME --network, or python -m tools.quantise NAME"
     try:
-        said, graph = _fields(content)
+        said, graph = fields(content)
         values = json.loads(said["network"])
         export = Export(path, **values)
         whole = said["graph_sha256"] == sha256(graph).hexdigest()
@@ -96,7 +97,7 @@ def read_export(path: Path, weights_sha256: str) -> Export:
 
 def stamp(path: Path, weights_sha256: str, export: Export) -> None:
     """Append to an ONNX file what read_export looks for."""
-    _, graph = _fields(path.read_bytes())
+    _, graph = fields(path.read_bytes())
     values = export._asdict()
     del values["path"]
     said = {
@@ -107,55 +108,21 @@ def stamp(path: Path, weights_sha256: str, export: Export) -> None:
     }
     with path.open("ab") as file:  # fields of a message may stand in any order
         for key, value in said.items():
-            entry = b"".join(_field(number, text.encode()) for number, text in ((1, key), (2, value)))
-            file.write(_field(METADATA, entry))
+            entry = b"".join(field(number, text.encode()) for number, text in ((1, key), (2, value)))
+            file.write(field(METADATA, entry))
 
 
-def _fields(content: bytes) -> tuple[dict[str, str], bytes]:
+def fields(content: bytes) -> tuple[dict[str, str], bytes]:
     """The metadata and the graph of an ONNX file. ValueError or IndexError where it is none."""
     said, graph = {}, b""
-    for number, value in _message(content):
+    for number, value in message(content):
+        if isinstance(value, int):
+            continue
         if number == GRAPH:
-            graph = value
+            graph = bytes(value)
         elif number == METADATA:
-            entry = dict(_message(value))
-            said[entry[1].decode()] = entry.get(2, b"").decode()
+            entry = {key: bytes(text).decode() for key, text in message(value) if not isinstance(text, int)}
+            said[entry[1]] = entry.get(2, "")
     if not graph:
         raise ValueError("no graph")
     return said, graph
-
-
-def _message(content: bytes) -> list[tuple[int, bytes]]:
-    """The fields of a protobuf message that hold bytes."""
-    found, at = [], 0
-    while at < len(content):
-        tag, at = _varint(content, at)
-        if tag & 7 == LENGTH_DELIMITED:
-            size, at = _varint(content, at)
-            if at + size > len(content):
-                raise ValueError("cut short")
-            found.append((tag >> 3, content[at : at + size]))
-            at += size
-        elif tag & 7 == 0:
-            _, at = _varint(content, at)
-        else:
-            raise ValueError(f"wire type {tag & 7}")
-    return found
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = content[at]
-        value |= (byte & 127) << shift
-        shift, at = shift + 7, at + 1
-        if byte < 128:
-            return value, at
-
-
-def _field(number: int, value: bytes) -> bytes:
-    head, size = bytearray([number << 3 | LENGTH_DELIMITED]), len(value)
-    while size > 127:
-        head.append(size & 127 | 128)
-        size >>= 7
-    return bytes(head + bytes([size])) + value

@@ -21,7 +21,7 @@ from threading import Lock
 from isp.cache import cache_folder, own_folder, refuse_shared
 from isp.files import whole_file
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.c", "pairs.c", "ljpeg.c", "deflate.c"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernel.c", "pairs.c", "ljpeg.c", "deflate.c", "integers.c"))
 # Without errno and traps loops with roots and comparisons turn into vectors; infinities and NaN keep their meaning.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 WIDEST = ("-mprefer-vector-width=512",)  # of x86: compilers otherwise stop at half of what AVX-512 offers
@@ -50,7 +50,7 @@ def _load(path: Path) -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise UnavailableError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
-    for function in (loaded.isp_render, loaded.isp_display, loaded.isp_surroundings):
+    for function in (loaded.isp_render, loaded.isp_display, loaded.isp_surroundings, loaded.isp_integers_run):
         function.restype = ctypes.c_int
     loaded.isp_deflate.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_void_p]
     loaded.isp_deflate.restype = ctypes.c_int64

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from isp.fast import integers as integers_
 from isp.fast.engine import PACKAGES, installed, matrix_bfloat16, native_bfloat16
 from isp.fast.exports import Export, beside, digest_of, find_export, read_export
 from isp.locate import find_model
@@ -44,6 +45,15 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
     quantised = beside(weights, "int8")
     integers = quantised.is_file()
     reason = f"options.runtime: {runtime}"
+    if runtime in ("auto", "kernel"):
+        obstacle = integers_.obstacle(quantised) if integers else f"no {quantised}"
+        if precision not in ("auto", "int8"):
+            obstacle = f"precision {precision}; the kernel runs int8"
+        if obstacle is None:
+            reason = reason if runtime == "kernel" else "auto: int8 beside the weights, and a processor for it"
+            return Choice(weights, sha256, "kernel", "int8", quantised, reason)
+        if runtime == "kernel":
+            raise ValueError(f"runtime kernel: {obstacle}; leave --runtime")
     if runtime == "auto":
         runtime = installed() or "torch"
         reason = "auto: neither openvino nor onnxruntime is installed" if runtime == "torch" else "auto: installed"

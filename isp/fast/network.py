@@ -20,6 +20,7 @@ import numpy as np
 import isp.fast as classical
 from isp.fast.engine import Stream, open_streams
 from isp.fast.exports import Export
+from isp.fast.integers import read_network, sample_bytes
 from isp.fast.structures import Mosaic
 from isp.noise.dng import from_dng_noise_profile
 from isp.options import RenderOptions
@@ -99,6 +100,8 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
     assert p.model is not None
     choice = choose(p.model, p.runtime, p.precision)
     export, meta = choice.export(), raw.meta
+    if choice.runtime == "kernel":
+        export = export._replace(sample_bytes=sample_bytes(read_network(export.path)))
     saturated = classical.counted(raw, p)
     mosaic = Mosaic.from_buffer_copy(saturated)
     mosaic.toe = export.config["toe"] or 0
@@ -137,7 +140,7 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
     with ThreadPoolExecutor(threads) as pool:
         # The network is opened by one of the threads while the others make the first inputs.
         shape = (1, planes, first.height, first.width)
-        opening = pool.submit(open_streams, export.path, p.runtime, shape, threads, choice.precision)
+        opening = pool.submit(open_streams, export.path, choice.runtime, shape, threads, choice.precision)
         filled: list[Future[Inputs] | None] = [pool.submit(fill, tile) for tile in tiles[:ahead]]
         for stream in opening.result():
             streams.put(stream)

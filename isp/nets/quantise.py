@@ -61,6 +61,14 @@ def quantise(
     return graph.model
 
 
+def ranges_of(model: Any, inputs: Sequence[np.ndarray]) -> dict[str, list[float]]:
+    """Of what the convolutions that stay float32 read, the largest value of each channel on the calibration set."""
+    constant = {x.name for x in model.graph.initializer}
+    names = [node.input[0] for node in model.graph.node if node.op_type == "Conv" and node.input[1] in constant]
+    found = values_of(model, names, inputs, _channel_maxima)
+    return {name: [float(f"{x:.4g}") for x in values] for name, values in found.items()}
+
+
 def equalise(graph: Graph, inputs: Sequence[np.ndarray]) -> None:
     """Scale the channels of tensors that convolutions write and read; what the graph computes stays the same.
 
@@ -200,25 +208,33 @@ class Graph:
     def values(
         self, names: Sequence[str], inputs: Sequence[np.ndarray], of: Callable[[list[np.ndarray]], np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """of(the values of a tensor on all inputs), for each name."""
-        import onnxruntime
-        from onnx import helper
+        return values_of(self.model, names, inputs, of)
 
-        names = list(dict.fromkeys(names))
-        if not names:  # for which a session would give all outputs
-            return {}
-        model = deepcopy(self.model)
-        known = {x.name for x in model.graph.output}
-        model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in known)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        given = session.get_inputs()[0].name
-        found: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        for x in inputs:
-            for name, value in zip(names, session.run(list(names), {given: x}), strict=True):
-                found[name].append(value)
-        return {name: of(values) for name, values in found.items()}
+
+def values_of(
+    model: Any, names: Sequence[str], inputs: Sequence[np.ndarray], of: Callable[[list[np.ndarray]], np.ndarray]
+) -> dict[str, np.ndarray]:
+    """of(the values of a tensor on all inputs), for each name."""
+    import onnxruntime
+    from onnx import helper
+
+    names = list(dict.fromkeys(names))
+    if not names:  # for which a session would give all outputs
+        return {}
+    given = model.graph.input[0].name
+    model = deepcopy(model)
+    known = {x.name for x in (*model.graph.input, *model.graph.output)}
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    asked = [name for name in names if name != given]
+    for x in inputs:
+        made = session.run(asked, {given: x}) if asked else []
+        for name, value in [*zip(asked, made, strict=True), *([(given, x)] if given in found else [])]:
+            found[name].append(value)
+    return {name: of(values) for name, values in found.items()}
 
 
 class _Groups:

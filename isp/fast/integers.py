@@ -1,0 +1,522 @@
+"""Networks in integers by the compiled kernel: a quantised export (isp.nets.quantise) as the steps of integers.c.
+
+Convolutions of bytes read bytes, as onnxruntime and OpenVINO do; those that the export leaves in float32 read words, 16
+bits of each channel's range with room above, times weights of as many bits as their sums have room for. What is added
+lies in halves. So it gives what the others give of the same file, to what is rounded in another place. It takes
+processors with AVX-512 VNNI, and graphs of convolutions (3x3, 2x2 with a stride of 2, 1x1), ReLUs, sums and shuffles:
+`runs` tells.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Callable, Mapping
+from ctypes import c_float, c_int32, c_int64, c_void_p
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from isp.fast.exports import fields
+from isp.fast.library import UnavailableError, library
+from isp.fast.protobuf import message, varint
+from isp.threads import in_threads
+
+LANES = 16  # channels in a vector of sums
+MOST_VECTORS = 4  # of a step
+MOST_ADDED = 2  # results of others, to one
+WORD = 32767  # the largest
+ROOM = 4  # times the largest value that a range was taken from, at which words saturate
+SUM = 2**31 - 1
+ALIGNED = 64  # bytes
+DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}  # of TensorProto, as far as they occur
+
+
+class Form(ctypes.Structure):
+    _fields_ = [("data", c_void_p), ("row", c_int64), ("site", c_int32), ("empty", c_int32)]
+
+
+class Step(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("weights", "scale", "bias", "fine")),
+        ("source", Form),
+        ("added", Form * MOST_ADDED),
+        *((name, Form) for name in ("bytes", "words", "halves")),
+        ("planes", c_void_p),
+        ("plane", c_int64),
+        *((name, c_int32) for name in ("reads", "kernel", "groups", "height", "width", "stride", "spread")),
+        *((name, c_int32) for name in ("down", "right", "vectors", "channels", "joined")),
+        *((name, c_float) for name in ("coarse", "zero", "slope")),
+    ]
+
+
+class Node(NamedTuple):
+    """A node of an ONNX graph; attributes that are numbers or texts."""
+
+    kind: str
+    inputs: list[str]
+    output: str
+    attributes: dict[str, Any]
+
+
+class Graph(NamedTuple):
+    nodes: list[Node]
+    arrays: dict[str, np.ndarray]
+    input: str
+    output: str
+
+
+def read_graph(content: bytes) -> Graph:
+    """A GraphProto of ONNX with one input and one output. ValueError, KeyError or IndexError where it is none."""
+    nodes, arrays, inputs, outputs = [], {}, [], []
+    for number, value in message(memoryview(content)):
+        if number == 1:
+            nodes.append(_node(_bytes(value)))
+        elif number == 5:
+            name, array = _array(_bytes(value))
+            arrays[name] = array
+        elif number in (11, 12):
+            (inputs if number == 11 else outputs).append(_text(dict(message(_bytes(value)))[1]))
+    inputs = [name for name in inputs if name not in arrays]
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(f"{len(inputs)} inputs and {len(outputs)} outputs; expected one of each")
+    return Graph(nodes, arrays, inputs[0], outputs[0])
+
+
+def _node(content: bytes | memoryview) -> Node:
+    inputs, outputs, kind, attributes = [], [], "", {}
+    for number, value in message(content):
+        if number == 1:
+            inputs.append(_text(value))
+        elif number == 2:
+            outputs.append(_text(value))
+        elif number == 4:
+            kind = _text(value)
+        elif number == 5:
+            name, given = _attribute(_bytes(value))
+            attributes[name] = given
+    if len(outputs) != 1:
+        raise ValueError(f"{kind} with {len(outputs)} outputs")
+    return Node(kind, inputs, outputs[0], attributes)
+
+
+def _attribute(content: bytes | memoryview) -> tuple[str, Any]:
+    name, given, numbers = "", None, []
+    for number, value in message(content):
+        if number == 1:
+            name = _text(value)
+        elif number == 2:
+            given = float(np.frombuffer(_bytes(value), "<f4")[0])
+        elif number == 3:
+            given = value
+        elif number == 4:
+            given = _text(value)
+        elif number == 8:
+            numbers += [value] if isinstance(value, int) else _varints(value)
+    return name, numbers or given
+
+
+def _array(content: bytes | memoryview) -> tuple[str, np.ndarray]:
+    name, kind, shape, raw = "", 0, [], None
+    for number, value in message(content):
+        if number == 1:
+            shape += [value] if isinstance(value, int) else _varints(value)
+        elif number == 2:
+            kind = int(value)  # type: ignore[arg-type]
+        elif number == 8:
+            name = _text(value)
+        elif number == 9:
+            raw = value
+    if kind not in DTYPES or raw is None:
+        raise ValueError(f"array {name} of type {kind}, or not in raw bytes")
+    return name, np.frombuffer(_bytes(raw), DTYPES[kind]).reshape(shape)
+
+
+def _varints(content: bytes | memoryview) -> list[int]:
+    found, at = [], 0
+    while at < len(content):
+        value, at = varint(content, at)
+        found.append(value)
+    return found
+
+
+def _bytes(value: bytes | memoryview | int) -> bytes | memoryview:
+    if isinstance(value, int):
+        raise ValueError("a number where there should be bytes")
+    return value
+
+
+def _text(value: bytes | memoryview | int) -> str:
+    return bytes(_bytes(value)).decode()
+
+
+class Convolution(NamedTuple):
+    """A convolution with all that is done to its sums before others read them."""
+
+    source: str
+    reads: str  # "bytes" or "words"
+    weights: np.ndarray  # out in k k, whole numbers
+    scale: np.ndarray  # out: a sum's worth
+    bias: np.ndarray  # out
+    shuffle: bool  # of 2 x 2, the four quarters' channels one after the other
+    added: list[str]
+    slope: float  # below 0; 1: no activation
+    result: str
+
+
+class Bytes(NamedTuple):
+    scale: float
+    zero: int
+
+
+class Network(NamedTuple):
+    """What there is to do, and in which forms each result is read."""
+
+    planes: int  # of the input
+    input: str
+    output: str
+    convolutions: list[Convolution]
+    channels: dict[str, int]
+    level: dict[str, int]  # of each result: 2^level samples of the input from site to site
+    bytes: dict[str, Bytes]
+    words: dict[str, np.ndarray]  # for 1, of each channel
+    halves: set[str]
+    reach: int  # samples of the input, to each side
+
+    def size(self, name: str, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of a result, of an input of height x width."""
+        return height >> self.level[name], width >> self.level[name]
+
+
+def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
+    """The steps of a graph. ranges: of what convolutions in float32 read, the largest value of each channel.
+
+    ValueError, in one line, for what is none of the operators that this is for, or where a range is missing.
+    """
+    readers: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    by_output = {node.output: node for node in graph.nodes}
+    bytes_of: dict[str, Bytes] = {}
+    for node in graph.nodes:
+        if node.kind == "QuantizeLinear":
+            scale, zero = (graph.arrays[name] for name in node.inputs[1:])
+            if zero.dtype != np.uint8 or scale.size != 1:
+                raise ValueError(f"{node.inputs[0]} is not quantised to bytes of one scale")
+            bytes_of[node.inputs[0]] = Bytes(float(scale), int(zero))
+    convolutions: list[Convolution] = []
+    channels, level, words, reach = {graph.input: 0}, {graph.input: 0}, {}, {graph.input: 0}
+    for node in graph.nodes:
+        if node.kind != "Conv":
+            continue
+        weight_node = by_output.get(node.inputs[1])
+        if weight_node is None:
+            source, reads = node.inputs[0], "words"
+        else:
+            source, reads = by_output[by_output[node.inputs[0]].inputs[0]].inputs[0], "bytes"
+        if source not in level:
+            raise ValueError(f"{source} is read before it is made")
+        bias = graph.arrays[node.inputs[2]]
+        if weight_node is None:
+            weights = graph.arrays[node.inputs[1]]
+            if source not in ranges or len(ranges[source]) != weights.shape[1]:
+                raise ValueError(f"no range of {source}; make the file anew with tools.quantise")
+            words[source] = (WORD / ROOM / np.maximum(np.array(ranges[source]), 1e-6)).astype(np.float32)
+            weights = weights / words[source][None, :, None, None]
+            largest = np.maximum(np.abs(weights).sum((1, 2, 3)) * (WORD + 1) / (SUM // 2), np.abs(weights).max((1, 2, 3)) / WORD)
+            scale = np.maximum(largest, 1e-30)
+            weights = np.rint(weights / scale[:, None, None, None]).astype(np.int32)
+        else:
+            codes, of_channel, zeros = (graph.arrays[name] for name in weight_node.inputs)
+            if codes.dtype != np.int8 or zeros.any():
+                raise ValueError(f"weights of {node.output} are not symmetric bytes")
+            weights, given = codes.astype(np.int32), bytes_of[source]
+            scale = given.scale * of_channel
+            bias = bias - given.zero * scale * weights.sum((1, 2, 3))
+        kernel, stride = weights.shape[2:], node.attributes.get("strides", [1, 1])
+        pads = node.attributes.get("pads", [0] * 4)
+        known = {(3, 1, 1), (2, 2, 0), (1, 1, 0)}
+        if kernel[0] != kernel[1] or len({*pads}) > 1 or len({*stride}) > 1 or (kernel[0], stride[0], pads[0]) not in known:
+            raise ValueError(f"convolution {node.output} of {kernel}, strides {stride}, pads {pads}")
+        if node.attributes.get("group", 1) != 1 or {*node.attributes.get("dilations", [1])} != {1}:
+            raise ValueError(f"convolution {node.output} with groups or dilations")
+        if channels[source] not in (0, weights.shape[1]):
+            raise ValueError(f"{source} has {channels[source]} channels, and {node.output} reads {weights.shape[1]}")
+        channels[source] = weights.shape[1]
+        here = level[source] + (stride[0] == 2)
+        # what alone reads the sums, and so can be done to them at once
+        name, shuffle, added, slope = node.output, False, list[str](), 1.0
+        while len(nodes := readers.get(name, [])) == 1 and name != graph.output:
+            after = nodes[0]
+            if after.kind == "DepthToSpace" and not added and slope == 1 and not shuffle:
+                if after.attributes.get("blocksize") != 2 or after.attributes.get("mode", "DCR") != "DCR" or here == 0:
+                    raise ValueError(f"shuffle {after.output} in another order")
+                shuffle, here = True, here - 1
+            elif after.kind == "Add" and len(added) < MOST_ADDED and slope == 1:
+                other = next(x for x in after.inputs if x != name)
+                if other not in level:
+                    break
+                added.append(other)
+            elif after.kind in ("Relu", "LeakyRelu") and slope == 1:
+                slope = 0.0 if after.kind == "Relu" else after.attributes.get("alpha", 0.01)
+                if not 0 <= slope < 1:
+                    raise ValueError(f"slope {slope} of {after.output}")
+            else:
+                break
+            name = after.output
+        level[name] = here
+        reach[name] = max(reach[source] + (kernel[0] > 1) * 2 ** level[source], *(reach[other] for other in added), 0)
+        channels[name] = len(weights) // (4 if shuffle else 1)
+        if any((level[other], channels[other]) != (here, channels[name]) for other in added):
+            raise ValueError(f"{' and '.join(added)} and {node.output} are added, but are not of one shape")
+        convolutions.append(Convolution(source, reads, weights, scale, bias, shuffle, added, slope, name))
+    halves = {name for c in convolutions for name in c.added}
+    made = {graph.input, *(c.result for c in convolutions)}
+    number = sum(1 + c.shuffle + len(c.added) + (c.slope != 1) for c in convolutions)
+    others = [node for node in graph.nodes if node.kind not in ("QuantizeLinear", "DequantizeLinear")]
+    if number != len(others) or graph.output not in made or not {*bytes_of} <= made or graph.input in halves | {*bytes_of}:
+        raise ValueError("operators in an order that is not this network's")
+    return Network(
+        channels[graph.input], graph.input, graph.output, convolutions, channels, level, bytes_of, words, halves,
+        reach[graph.output],
+    )  # fmt: skip
+
+
+def obstacle(path: Path) -> str | None:
+    """Why the kernel cannot run this file here, in a few words; None where it can."""
+    found = library()
+    if isinstance(found, UnavailableError):
+        return str(found)
+    if not found.isp_integers_run():
+        return "no AVX-512 VNNI"
+    try:
+        read_network(path)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
+
+
+def read_network(path: Path) -> Network:
+    """The network in a file of isp.nets.quantise. ValueError, in one line, for one that the kernel does not run."""
+    stat = path.stat()
+    return _read(path, (stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, version: tuple[int, int]) -> Network:
+    try:
+        said, graph = fields(path.read_bytes())
+        return network_of(read_graph(graph), json.loads(said["network"]).get("ranges") or {})
+    except (ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
+        raise ValueError(f"{path} is no network that the kernel runs: {' '.join(str(error).split())}") from error
+
+
+def open_threads(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """The network in a file for inputs of any size that it takes, 1 planes h w, in bands of rows, one for each thread.
+    A call's result is overwritten by the next."""
+    network = read_network(path)
+    step = 2 ** max(network.level.values())
+    shared = -(-network.reach // step) * step
+    streams: dict[tuple[int, int, int], Stream] = {}
+
+    def run(x: np.ndarray) -> np.ndarray:
+        units = x.shape[2] // step
+        count = max(min(threads, units // max(2 * shared // step, 1)), 1)
+        cuts = [i * units // count * step for i in range(count + 1)]
+        output = np.empty((1, network.channels[network.output], *x.shape[2:]), np.float32)
+
+        def band(i: int) -> None:
+            top, bottom = cuts[i], cuts[i + 1]
+            first, end = max(top - shared, 0), min(bottom + shared, x.shape[2])
+            key = (i, end - first, x.shape[3])
+            if key not in streams:
+                for old in [other for other in streams if other[0] == i]:
+                    del streams[old]
+                streams[key] = Stream(network, *key[1:])
+            y = streams[key](np.ascontiguousarray(x[:, :, first:end]))
+            output[:, :, top:bottom] = y[:, :, top - first : bottom - first]
+
+        in_threads(band, range(count), count)
+        return output
+
+    return run
+
+
+class _Parts(NamedTuple):
+    """The weights of a step, as integers.c takes them."""
+
+    weights: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray
+    vectors: int
+    channels: int  # that are stored
+    first: int  # of the result
+    quarter: int  # of a shuffle
+
+
+def parts_of(c: Convolution, even: int) -> list[_Parts]:
+    """A convolution's channels in steps of at most MOST_VECTORS vectors. even: to a multiple of so many channels what
+    is stored is filled up."""
+    group = 4 if c.reads == "bytes" else 2
+    kind = np.int8 if c.reads == "bytes" else np.int16
+    quarters = 4 if c.shuffle else 1
+    channels = len(c.weights) // quarters
+    vectors = -(-channels // LANES)
+    steps = -(-vectors // MOST_VECTORS)
+    sizes = [vectors // steps + (i < vectors % steps) for i in range(steps)]
+    found = []
+    for quarter in range(quarters):
+        first = 0
+        for size in sizes:
+            rows = slice(quarter * channels + first, quarter * channels + min(first + size * LANES, channels))
+            given = c.weights[rows]
+            filled = np.zeros((size * LANES, -(-given.shape[1] // group) * group, *given.shape[2:]), kind)
+            filled[: len(given), : given.shape[1]] = given
+            # taps, groups, channels, those of a group
+            packed = filled.reshape(len(filled), -1, group, *given.shape[2:]).transpose(3, 4, 1, 0, 2)
+            scale, bias = np.zeros(len(filled), np.float32), np.zeros(len(filled), np.float32)
+            scale[: len(given)], bias[: len(given)] = c.scale[rows], c.bias[rows]
+            stored = min(size * LANES, -(-channels // even) * even - first)
+            found.append(_Parts(np.ascontiguousarray(packed), scale, bias, size, stored, first, quarter))
+            first += size * LANES
+    return found
+
+
+class Stream:
+    """A network for tiles of one size, for one thread at a time: 1 planes h w to 1 channels h w, which the next call
+    overwrites."""
+
+    def __init__(self, network: Network, height: int, width: int) -> None:
+        self.network, self.height, self.width = network, height, width
+        deepest = max(network.level.values())
+        if height % 2**deepest or width % 2**deepest:
+            raise ValueError(f"a tile of {height}x{width}; expected multiples of {2**deepest}")
+        self.keep: list[Any] = []
+        self.output = np.empty((1, network.channels[network.output], *network.size(network.output, height, width)), np.float32)
+        forms = self._forms()
+        self.words = forms[network.input, "words"]
+        self.fine = self._kept(network.words[network.input])
+        steps = []
+        for c in network.convolutions:
+            even = 4 if c.result in network.bytes else 2 if c.result in network.words else 1
+            for number, part in enumerate(parts_of(c, even)):
+                steps.append(self._step(c, part, forms))
+                steps[-1].joined = number > 0
+        self.steps = (Step * len(steps))(*steps)
+
+    def _forms(self) -> dict[tuple[str, str], Form]:
+        network, size = self.network, (self.height, self.width)
+        places, total = places_of(network, *size)
+        memory = self._kept(np.empty(total + ALIGNED, np.uint8))
+        base = memory.ctypes.data + -memory.ctypes.data % ALIGNED
+        forms = {}
+        for (name, kind), at in places.items():
+            _, row, site = _layout(network, name, kind, *size)
+            empty = network.bytes[name].zero if kind == "bytes" else 0
+            forms[name, kind] = Form(base + at + ALIGNED + row + site, row, site, empty)
+        return forms
+
+    def _step(self, c: Convolution, part: _Parts, forms: dict[tuple[str, str], Form]) -> Step:
+        network = self.network
+        height, width = network.size(c.source, self.height, self.width)
+        kernel = c.weights.shape[2]
+        stride = 2 if kernel == 2 else 1
+        step = Step(
+            weights=self._at(_aligned(part.weights)), scale=self._at(part.scale), bias=self._at(part.bias),
+            source=forms[c.source, c.reads], reads=c.reads == "words", kernel=kernel,
+            groups=part.weights.shape[2], height=height // stride, width=width // stride, stride=stride,
+            spread=1 + c.shuffle, down=part.quarter // 2, right=part.quarter % 2,
+            vectors=part.vectors, channels=part.channels, coarse=1, zero=0, slope=c.slope,
+        )  # fmt: skip
+        for i, name in enumerate(c.added):
+            step.added[i] = _from(forms[name, "halves"], 2 * part.first)
+        for kind, bytes_each in (("bytes", 1), ("words", 2), ("halves", 2)):
+            if (form := forms.get((c.result, kind))) is not None:
+                setattr(step, kind, _from(form, bytes_each * part.first))
+        if c.result in network.bytes:
+            step.coarse, step.zero = 1 / network.bytes[c.result].scale, network.bytes[c.result].zero
+        if c.result in network.words:
+            fine = np.zeros(part.vectors * LANES, np.float32)
+            given = network.words[c.result][part.first :][: len(fine)]
+            fine[: len(given)] = given
+            step.fine = self._at(fine)
+        if c.result == network.output:
+            step.plane = self.output.shape[2] * self.output.shape[3]
+            step.planes = self._at(self.output[0, part.first :])
+        return step
+
+    def _kept(self, array: np.ndarray) -> np.ndarray:
+        self.keep.append(array)
+        return array
+
+    def _at(self, array: np.ndarray) -> int:
+        return self._kept(array).ctypes.data
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        if x.shape != (1, self.network.planes, self.height, self.width) or x.dtype != np.float32:
+            raise ValueError(
+                f"expected float32 1 {self.network.planes} {self.height} {self.width}, got {x.dtype} {x.shape}"
+            )
+        x = np.ascontiguousarray(x)
+        at = ctypes.c_void_p
+        _kernel().isp_integers(
+            at(x.ctypes.data), len(x[0]), self.height, self.width, at(self.fine.ctypes.data),
+            ctypes.byref(self.words), self.steps, len(self.steps),
+        )  # fmt: skip
+        return self.output
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    memory = np.empty(array.nbytes + ALIGNED, np.uint8)
+    first = -memory.ctypes.data % ALIGNED
+    copy = memory[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[:] = array
+    return copy
+
+
+def places_of(network: Network, height: int, width: int) -> tuple[dict[tuple[str, str], int], int]:
+    """Where every form of every result lies, from when it is made until it is read for the last time; bytes in all."""
+    made, last = {network.input: -1}, {}
+    for i, c in enumerate(network.convolutions):
+        made[c.result] = i
+        last[c.source, c.reads] = i
+        last.update({(name, "halves"): i for name in c.added})
+    taken: list[tuple[int, int, int, int]] = []  # from, to, first and last step
+    places: dict[tuple[str, str], int] = {}
+    sizes = {key: _layout(network, *key, height, width)[0] for key in last}
+    for key in sorted(sizes, key=lambda key: -sizes[key]):
+        first, end, at = made[key[0]], last[key], 0
+        for start, stop, one, other in sorted(taken):
+            if one <= end and first <= other and start < at + sizes[key] and at < stop:
+                at = stop
+        places[key] = at
+        taken.append((at, at + sizes[key], first, end))
+    return places, max(stop for _, stop, _, _ in taken)
+
+
+def _layout(network: Network, name: str, kind: str, height: int, width: int) -> tuple[int, int, int]:
+    """Bytes in all, from row to row and from site to site."""
+    channels, (height, width) = network.channels[name], network.size(name, height, width)
+    even = {"bytes": 4, "words": 2, "halves": LANES}[kind]
+    site = -(-channels // even) * even * (1 if kind == "bytes" else 2)
+    row = -(-(width + 2) * site // ALIGNED) * ALIGNED
+    return (height + 2) * row + 3 * ALIGNED, row, site
+
+
+def sample_bytes(network: Network) -> float:
+    """What a sample of the input needs on its way through, input and output included."""
+    side = 32 * 2 ** max(network.level.values())
+    return places_of(network, side, side)[1] / side**2 + 4 * (network.planes + network.channels[network.output])
+
+
+def _from(form: Form, offset: int) -> Form:
+    return Form(form.data + offset, form.row, form.site, form.empty)
+
+
+def _kernel() -> ctypes.CDLL:
+    found = library()
+    assert isinstance(found, ctypes.CDLL)
+    return found
