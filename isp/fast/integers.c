@@ -1,21 +1,25 @@
 /* Convolutional networks in integers, for processors with AVX-512 VNNI: bytes times bytes, and 16 bits times 16 bits where
 bytes are too coarse.
 
-Tensors hold their channels side by side, site after site, with a border of one site that stands for zero. A tensor lies
-in memory in up to three forms: bytes and words for convolutions to read, halves (IEEE 754, 16 bits) to be added to what
-others make. isp/fast/integers.py says which network becomes which steps; structures are mirrored there. */
+Tensors hold their channels side by side, site after site. They lie in memory in up to three forms: bytes and words for
+convolutions to read, halves (IEEE 754, 16 bits) to be added to what others make. Of each form there are as many rows as
+are still to be read: all convolutions go down the picture together, each as far as what it reads allows, so that rows
+are read while they are in a core's cache. isp/fast/integers.py says which network becomes which steps, and how many
+rows it takes; structures are mirrored there. */
 
 #include <stdint.h>
 #include <string.h>
 
-enum { LANES = 16 };           /* sums in a vector */
-enum { BYTES, WORDS };         /* what a convolution reads */
+enum { LANES = 16 };        /* sums in a vector */
+enum { BYTES, WORDS };      /* what a convolution reads */
+enum { MOST_STEPS = 1024 };
 
-/* Memory of one form of a tensor: that of site 0, 0, and bytes from row to row and from site to site. */
+/* The rows of one form of a tensor: row y in place y % rows; behind the last a row of what stands for zero, and a site of
+that at either end of each. */
 struct form {
-    uint8_t *data;
-    int64_t row;
-    int32_t site, empty; /* the value of a border: a byte twice */
+    uint8_t *data; /* site 0 of place 0; NULL: no such form */
+    int64_t row;   /* bytes from row to row, and from site to site */
+    int32_t site, rows;
 };
 
 /* One convolution to at most 64 channels, from its sums to the forms that others read. Rows are those of the sums. */
@@ -23,10 +27,12 @@ struct step {
     const void *weights;        /* taps x groups x vectors x 16 channels x 4 bytes, of one group of input channels */
     const float *scale, *bias;  /* of each channel: a sum's worth, and what is added to it */
     const float *fine;          /* of each channel: words for 1 */
-    struct form source, added[2], bytes, words, halves; /* data NULL: none */
+    struct form source, added[2], bytes, words, halves;
     float *planes;              /* the network's output, channel by channel, or NULL */
     int64_t plane;              /* floats from one to the next */
-    int32_t reads;              /* BYTES or WORDS */
+    int32_t makes;              /* number of the result, from 1 on; what is joined makes one together */
+    int32_t reads, adds[2];     /* numbers of results; 0: the network's input */
+    int32_t wide;               /* reads WORDS */
     int32_t kernel, groups;     /* taps in a row; input channels in fours or, of words, in twos */
     int32_t height, width;      /* sites of sums */
     int32_t stride;             /* sites of the source from one sum to the next */
@@ -46,6 +52,8 @@ int isp_integers_run(void) { return 1; }
 #define FORCED static inline __attribute__((always_inline))
 #define UNROLLED _Pragma("GCC unroll 16")
 
+FORCED uint8_t *row_at(const struct form *f, int y) { return f->data + y % f->rows * f->row; }
+
 /* sum += the products of four bytes, or two words, of each lane. As a builtin, gcc 12 keeps sums in memory. */
 FORCED void add_products(const int words, __m512i *sum, __m512i all, __m512i weight) {
     if (words)
@@ -57,14 +65,14 @@ FORCED void add_products(const int words, __m512i *sum, __m512i all, __m512i wei
 /* P sums side by side from column x on, of V vectors of channels. */
 FORCED void sums(const struct step *s, const int V, const int P, const int words, int y, int x, __m512i (*restrict sum)[4]) {
     const int64_t pitch = (int64_t)s->source.site * s->stride;
-    const int before = s->kernel == 3;
-    const uint8_t *corner = s->source.data + (int64_t)(y * s->stride - before) * s->source.row + x * pitch -
-                            before * s->source.site;
+    const int before = s->kernel == 3, last = s->height * s->stride;
     const __m512i *w = s->weights;
     UNROLLED for (int p = 0; p < P; p++) UNROLLED for (int v = 0; v < V; v++) sum[p][v] = _mm512_setzero_si512();
     for (int down = 0; down < s->kernel; down++) {
+        const int at = y * s->stride - before + down;
+        const uint8_t *row = at < 0 || at >= last ? s->source.data + s->source.rows * s->source.row : row_at(&s->source, at);
         const uint8_t *from[6]; /* of three columns each: what an address can add to */
-        UNROLLED for (int i = 0; i < (P + 2) / 3; i++) from[i] = corner + down * s->source.row + 3 * i * pitch;
+        UNROLLED for (int i = 0; i < (P + 2) / 3; i++) from[i] = row + (x + 3 * i) * pitch - before * s->source.site;
         for (int i = 0; i < s->kernel * s->groups; i++) { /* the channels of neighbouring sites follow each other */
             __m512i weight[4];
             UNROLLED for (int v = 0; v < V; v++) weight[v] = _mm512_load_si512(w + v);
@@ -81,7 +89,7 @@ FORCED void sums(const struct step *s, const int V, const int P, const int words
 
 /* What becomes of P sums of V vectors. */
 FORCED void finish_sums(const struct step *s, const int V, const int P, int y, int x, __m512i (*restrict sum)[4]) {
-    const int64_t below = (int64_t)y * s->spread + s->down;
+    const int below = y * s->spread + s->down;
     const int column = x * s->spread + s->right;
     const __m512 coarse = _mm512_set1_ps(s->coarse), zero = _mm512_set1_ps(s->zero), slope = _mm512_set1_ps(s->slope);
     UNROLLED for (int v = 0; v < V; v++) {
@@ -91,7 +99,7 @@ FORCED void finish_sums(const struct step *s, const int V, const int P, int y, i
         __m512 value[16];
         UNROLLED for (int p = 0; p < P; p++) value[p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[p][v]), scale, bias);
         for (const struct form *f = s->added; f < s->added + 2 && f->data; f++) {
-            const uint8_t *at = f->data + below * f->row + (int64_t)column * f->site + v * 2 * LANES;
+            const uint8_t *at = row_at(f, below) + (int64_t)column * f->site + v * 2 * LANES;
             UNROLLED for (int p = 0; p < P; p++)
                 value[p] = _mm512_add_ps(
                     value[p], _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(at + (int64_t)p * s->spread * f->site))));
@@ -99,7 +107,7 @@ FORCED void finish_sums(const struct step *s, const int V, const int P, int y, i
         if (s->slope != 1)
             UNROLLED for (int p = 0; p < P; p++) value[p] = _mm512_max_ps(value[p], _mm512_mul_ps(value[p], slope));
         if (s->bytes.data) {
-            uint8_t *at = s->bytes.data + below * s->bytes.row + (int64_t)column * s->bytes.site + v * LANES;
+            uint8_t *at = row_at(&s->bytes, below) + (int64_t)column * s->bytes.site + v * LANES;
             UNROLLED for (int p = 0; p < P; p++) {
                 __m512i code = _mm512_cvtps_epi32(_mm512_fmadd_ps(value[p], coarse, zero));
                 code = _mm512_max_epi32(code, _mm512_setzero_si512());
@@ -107,14 +115,14 @@ FORCED void finish_sums(const struct step *s, const int V, const int P, int y, i
             }
         }
         if (s->words.data) {
-            uint8_t *at = s->words.data + below * s->words.row + (int64_t)column * s->words.site + v * 2 * LANES;
+            uint8_t *at = row_at(&s->words, below) + (int64_t)column * s->words.site + v * 2 * LANES;
             const __m512 fine = _mm512_loadu_ps(s->fine + v * LANES);
             UNROLLED for (int p = 0; p < P; p++)
                 _mm256_mask_storeu_epi16(at + (int64_t)p * s->spread * s->words.site, mask,
                                          _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(_mm512_mul_ps(value[p], fine))));
         }
         if (s->halves.data) {
-            uint8_t *at = s->halves.data + below * s->halves.row + (int64_t)column * s->halves.site + v * 2 * LANES;
+            uint8_t *at = row_at(&s->halves, below) + (int64_t)column * s->halves.site + v * 2 * LANES;
             UNROLLED for (int p = 0; p < P; p++)
                 _mm256_storeu_si256((void *)(at + (int64_t)p * s->spread * s->halves.site),
                                     _mm512_cvtps_ph(value[p], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -124,7 +132,7 @@ FORCED void finish_sums(const struct step *s, const int V, const int P, int y, i
             const int64_t width = (int64_t)s->width * s->spread;
             UNROLLED for (int p = 0; p < P; p++) _mm512_storeu_ps(rows[p], value[p]);
             for (int c = 0; c < LANES && c < left; c++) {
-                float *to = s->planes + (v * LANES + c) * s->plane + below * width + column;
+                float *to = s->planes + (v * LANES + c) * s->plane + (int64_t)below * width + column;
                 for (int p = 0; p < P; p++) to[p * s->spread] = rows[p][c];
             }
         }
@@ -159,66 +167,68 @@ static void (*const ROWS_OF[2][4])(const struct step *, int) = {
     {words_1, words_2, words_3, words_4},
 };
 
-/* The border of a form, one site wide, around height x width sites. */
-static void surround(const struct form *f, int height, int width) {
-    if (!f->data) return;
-    for (int y = -1; y <= height; y++) {
-        uint8_t *row = f->data + y * f->row;
-        if (y < 0 || y == height)
-            memset(row - f->site, f->empty, (int64_t)(width + 2) * f->site);
-        else {
-            memset(row - f->site, f->empty, f->site);
-            memset(row + (int64_t)width * f->site, f->empty, f->site);
-        }
-    }
-}
-
-/* Planes of floats to words: count x height x width, of which plane c counts fine[c] for 1. */
-static void take(const float *planes, int count, int height, int width, const float *fine, const struct form *to) {
+/* Row y of planes of floats to words: count x height x width, of which plane c counts fine[c] for 1. */
+static void take(const float *planes, int count, int height, int width, const float *fine, const struct form *to, int y) {
     const int64_t plane = (int64_t)height * width;
-    surround(to, height, width);
     const __m512i place = _mm512_mullo_epi32(_mm512_set1_epi32(to->site / 4),
                                              _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    for (int y = 0; y < height; y++)
-        for (int x = 0; x < width; x += LANES) {
-            const __mmask16 mask = width - x >= LANES ? 0xffff : (1 << (width - x)) - 1;
-            uint8_t *at = to->data + y * to->row + (int64_t)x * to->site;
-            const float *from = planes + (int64_t)y * width + x;
-            for (int c = 0; c < count; c += 2) {
-                __m512i pair[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-                for (int i = 0; i < 2 && c + i < count; i++) {
-                    const __m512 value = _mm512_maskz_loadu_ps(mask, from + (c + i) * plane);
-                    pair[i] = _mm512_cvtps_epi32(_mm512_mul_ps(value, _mm512_set1_ps(fine[c + i])));
-                    pair[i] = _mm512_min_epi32(_mm512_max_epi32(pair[i], _mm512_set1_epi32(-32767)), _mm512_set1_epi32(32767));
-                }
-                const __m512i both = _mm512_or_si512(_mm512_and_si512(pair[0], _mm512_set1_epi32(0xffff)),
-                                                     _mm512_slli_epi32(pair[1], 16));
-                _mm512_mask_i32scatter_epi32(at + 2 * c, mask, place, both, 4);
+    for (int x = 0; x < width; x += LANES) {
+        const __mmask16 mask = width - x >= LANES ? 0xffff : (1 << (width - x)) - 1;
+        uint8_t *at = row_at(to, y) + (int64_t)x * to->site;
+        const float *from = planes + (int64_t)y * width + x;
+        for (int c = 0; c < count; c += 2) {
+            __m512i pair[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+            for (int i = 0; i < 2 && c + i < count; i++) {
+                const __m512 value = _mm512_maskz_loadu_ps(mask, from + (c + i) * plane);
+                pair[i] = _mm512_cvtps_epi32(_mm512_mul_ps(value, _mm512_set1_ps(fine[c + i])));
+                pair[i] = _mm512_min_epi32(_mm512_max_epi32(pair[i], _mm512_set1_epi32(-32767)), _mm512_set1_epi32(32767));
             }
+            const __m512i both =
+                _mm512_or_si512(_mm512_and_si512(pair[0], _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(pair[1], 16));
+            _mm512_mask_i32scatter_epi32(at + 2 * c, mask, place, both, 4);
         }
+    }
 }
 
-/* The network on count planes of height x width floats: words, to which they go, as the first steps read them. */
-void isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
-                  const struct form *words, const struct step *steps, int32_t number) {
-    take(planes, count, height, width, fine, words);
-    for (int i = 0, end; i < number; i = end) {
-        for (end = i + 1; end < number && steps[end].joined; end++) {}
-        for (int j = i; j < end; j++) {
-            const int h = steps[j].height * steps[j].spread, w = steps[j].width * steps[j].spread;
-            surround(&steps[j].bytes, h, w);
-            surround(&steps[j].words, h, w);
+/* Whether what row y of a step reads is there; done: rows of each result. */
+static int ready(const struct step *s, int y, const int32_t *done) {
+    int needed = y * s->stride + (s->kernel > 1) + 1;
+    if (needed > s->height * s->stride) needed = s->height * s->stride;
+    if (done[s->reads] < needed) return 0;
+    for (int i = 0; i < 2; i++)
+        if (s->added[i].data && done[s->adds[i]] < (y + 1) * s->spread) return 0;
+    return 1;
+}
+
+/* The network on count planes of height x width floats: words, to which they go, as the first steps read them; turn:
+how many of its rows, and as much of the results, are made before it is the next one's turn. Returns 0, or 1 for more steps than there is room for. */
+int isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
+                 const struct form *words, const struct step *steps, int32_t number, int32_t turn) {
+    int32_t done[MOST_STEPS + 1] = {0};
+    if (number > MOST_STEPS) return 1;
+    while (done[steps[number - 1].makes] < height) {
+        for (int end = done[0] + turn; done[0] < end && done[0] < height; done[0]++)
+            take(planes, count, height, width, fine, words, done[0]);
+        for (int i = 0, end; i < number; i = end) {
+            const struct step *s = steps + i;
+            int y = done[s->makes] / s->spread, most = turn * s->height / height;
+            for (end = i + 1; end < number && steps[end].joined; end++) {}
+            for (most += y; y < most && y < s->height && ready(s, y, done); y++) {
+                for (int j = i; j < end; j++) ROWS_OF[steps[j].wide][steps[j].vectors - 1](steps + j, y);
+                done[s->makes] += s->spread;
+            }
         }
-        for (int y = 0; y < steps[i].height; y++)
-            for (int j = i; j < end; j++) ROWS_OF[steps[j].reads][steps[j].vectors - 1](steps + j, y);
     }
+    return 0;
 }
 
 #else
 
 int isp_integers_run(void) { return 0; }
 
-void isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
-                  const struct form *words, const struct step *steps, int32_t number) {}
+int isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
+                 const struct form *words, const struct step *steps, int32_t number, int32_t turn) {
+    return 1;
+}
 
 #endif

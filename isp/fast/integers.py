@@ -31,11 +31,12 @@ WORD = 32767  # the largest
 ROOM = 4  # times the largest value that a range was taken from, at which words saturate
 SUM = 2**31 - 1
 ALIGNED = 64  # bytes
+TURN = 8  # rows of the input before all do what they can
 DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}  # of TensorProto, as far as they occur
 
 
 class Form(ctypes.Structure):
-    _fields_ = [("data", c_void_p), ("row", c_int64), ("site", c_int32), ("empty", c_int32)]
+    _fields_ = [("data", c_void_p), ("row", c_int64), ("site", c_int32), ("rows", c_int32)]
 
 
 class Step(ctypes.Structure):
@@ -46,7 +47,9 @@ class Step(ctypes.Structure):
         *((name, Form) for name in ("bytes", "words", "halves")),
         ("planes", c_void_p),
         ("plane", c_int64),
-        *((name, c_int32) for name in ("reads", "kernel", "groups", "height", "width", "stride", "spread")),
+        *((name, c_int32) for name in ("makes", "reads")),
+        ("adds", c_int32 * MOST_ADDED),
+        *((name, c_int32) for name in ("wide", "kernel", "groups", "height", "width", "stride", "spread")),
         *((name, c_int32) for name in ("down", "right", "vectors", "channels", "joined")),
         *((name, c_float) for name in ("coarse", "zero", "slope")),
     ]
@@ -399,6 +402,7 @@ class Stream:
         forms = self._forms()
         self.words = forms[network.input, "words"]
         self.fine = self._kept(network.words[network.input])
+        self.number = {name: i for i, name in enumerate([network.input, *(c.result for c in network.convolutions)])}
         steps = []
         for c in network.convolutions:
             even = 4 if c.result in network.bytes else 2 if c.result in network.words else 1
@@ -408,15 +412,12 @@ class Stream:
         self.steps = (Step * len(steps))(*steps)
 
     def _forms(self) -> dict[tuple[str, str], Form]:
-        network, size = self.network, (self.height, self.width)
-        places, total = places_of(network, *size)
-        memory = self._kept(np.empty(total + ALIGNED, np.uint8))
-        base = memory.ctypes.data + -memory.ctypes.data % ALIGNED
-        forms = {}
-        for (name, kind), at in places.items():
-            _, row, site = _layout(network, name, kind, *size)
+        network, forms = self.network, {}
+        for (name, kind), rows in rows_of(network).items():
+            site, row = _layout(network, name, kind, self.width)
             empty = network.bytes[name].zero if kind == "bytes" else 0
-            forms[name, kind] = Form(base + at + ALIGNED + row + site, row, site, empty)
+            memory = self._kept(_aligned(np.full((rows + 1) * row + site, empty, np.uint8)))
+            forms[name, kind] = Form(memory.ctypes.data + site, row, site, rows)
         return forms
 
     def _step(self, c: Convolution, part: _Parts, forms: dict[tuple[str, str], Form]) -> Step:
@@ -426,13 +427,15 @@ class Stream:
         stride = 2 if kernel == 2 else 1
         step = Step(
             weights=self._at(_aligned(part.weights)), scale=self._at(part.scale), bias=self._at(part.bias),
-            source=forms[c.source, c.reads], reads=c.reads == "words", kernel=kernel,
+            source=forms[c.source, c.reads], wide=c.reads == "words", kernel=kernel,
             groups=part.weights.shape[2], height=height // stride, width=width // stride, stride=stride,
             spread=1 + c.shuffle, down=part.quarter // 2, right=part.quarter % 2,
             vectors=part.vectors, channels=part.channels, coarse=1, zero=0, slope=c.slope,
+            makes=self.number[c.result], reads=self.number[c.source],
         )  # fmt: skip
         for i, name in enumerate(c.added):
             step.added[i] = _from(forms[name, "halves"], 2 * part.first)
+            step.adds[i] = self.number[name]
         for kind, bytes_each in (("bytes", 1), ("words", 2), ("halves", 2)):
             if (form := forms.get((c.result, kind))) is not None:
                 setattr(step, kind, _from(form, bytes_each * part.first))
@@ -462,10 +465,11 @@ class Stream:
             )
         x = np.ascontiguousarray(x)
         at = ctypes.c_void_p
-        _kernel().isp_integers(
+        if _kernel().isp_integers(
             at(x.ctypes.data), len(x[0]), self.height, self.width, at(self.fine.ctypes.data),
-            ctypes.byref(self.words), self.steps, len(self.steps),
-        )  # fmt: skip
+            ctypes.byref(self.words), self.steps, len(self.steps), TURN,
+        ):  # fmt: skip
+            raise ValueError(f"{len(self.steps)} steps are too many")
         return self.output
 
 
@@ -477,43 +481,53 @@ def _aligned(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def places_of(network: Network, height: int, width: int) -> tuple[dict[tuple[str, str], int], int]:
-    """Where every form of every result lies, from when it is made until it is read for the last time; bytes in all."""
-    made, last = {network.input: -1}, {}
-    for i, c in enumerate(network.convolutions):
-        made[c.result] = i
-        last[c.source, c.reads] = i
-        last.update({(name, "halves"): i for name in c.added})
-    taken: list[tuple[int, int, int, int]] = []  # from, to, first and last step
-    places: dict[tuple[str, str], int] = {}
-    sizes = {key: _layout(network, *key, height, width)[0] for key in last}
-    for key in sorted(sizes, key=lambda key: -sizes[key]):
-        first, end, at = made[key[0]], last[key], 0
-        for start, stop, one, other in sorted(taken):
-            if one <= end and first <= other and start < at + sizes[key] and at < stop:
-                at = stop
-        places[key] = at
-        taken.append((at, at + sizes[key], first, end))
-    return places, max(stop for _, stop, _, _ in taken)
+def rows_of(network: Network) -> dict[tuple[str, str], int]:
+    """Of how many rows each form is still to be read at any time, as isp_integers goes about it."""
+    step = 2 ** max(network.level.values())
+    height = step * -(-4 * (network.reach + TURN) // step)  # time enough for all to be on their way
+    done = dict.fromkeys([network.input, *(c.result for c in network.convolutions)], 0)
+    found: dict[tuple[str, str], int] = {}
+    while done[network.output] < height:
+        before = dict(done)
+        done[network.input] = min(done[network.input] + TURN, height)
+        for c in network.convolutions:
+            done[c.result] = _reached(network, c, done, height)
+        for c in network.convolutions:
+            spread, kernel = 1 + c.shuffle, c.weights.shape[2]
+            sums = before[c.result] // spread  # rows of them, before this turn
+            lowest = {(c.source, c.reads): 2 * sums if kernel == 2 else sums - kernel // 2}
+            lowest.update({(name, "halves"): sums * spread for name in c.added})
+            for key, row in lowest.items():
+                found[key] = max(found.get(key, 1), done[key[0]] - max(row, 0))
+    return found
 
 
-def _layout(network: Network, name: str, kind: str, height: int, width: int) -> tuple[int, int, int]:
-    """Bytes in all, from row to row and from site to site."""
-    channels, (height, width) = network.channels[name], network.size(name, height, width)
+def _reached(network: Network, c: Convolution, done: dict[str, int], height: int) -> int:
+    """How many rows of a result can be there, from how many there are of what it is made of."""
+    kernel, spread, size = c.weights.shape[2], 1 + c.shuffle, network.size(c.source, height, 0)[0]
+    rows = done[c.source]
+    if kernel == 2:
+        rows //= 2
+    elif kernel == 3 and rows < size:
+        rows = max(rows - 1, 0)
+    most = (done[c.result] // spread) + network.size(c.source, TURN, 0)[0] // (2 if kernel == 2 else 1)
+    return spread * min([most, rows, *(done[name] // spread for name in c.added)])
+
+
+def _layout(network: Network, name: str, kind: str, width: int) -> tuple[int, int]:
+    """Bytes from site to site and from row to row."""
     even = {"bytes": 4, "words": 2, "halves": LANES}[kind]
-    site = -(-channels // even) * even * (1 if kind == "bytes" else 2)
-    row = -(-(width + 2) * site // ALIGNED) * ALIGNED
-    return (height + 2) * row + 3 * ALIGNED, row, site
+    site = -(-network.channels[name] // even) * even * (1 if kind == "bytes" else 2)
+    return site, -(-(network.size(name, 0, width)[1] + 2) * site // ALIGNED) * ALIGNED
 
 
 def sample_bytes(network: Network) -> float:
-    """What a sample of the input needs on its way through, input and output included."""
-    side = 32 * 2 ** max(network.level.values())
-    return places_of(network, side, side)[1] / side**2 + 4 * (network.planes + network.channels[network.output])
+    """What a sample of the input needs, all but what goes down the picture with the work: input and output."""
+    return 4.0 * (network.planes + network.channels[network.output])
 
 
 def _from(form: Form, offset: int) -> Form:
-    return Form(form.data + offset, form.row, form.site, form.empty)
+    return Form(form.data + offset, form.row, form.site, form.rows)
 
 
 def _kernel() -> ctypes.CDLL:
