@@ -13,6 +13,7 @@ rows it takes; structures are mirrored there. */
 enum { LANES = 16 };        /* sums in a vector */
 enum { BYTES, WORDS };      /* what a convolution reads */
 enum { MOST_STEPS = 1024 };
+enum { MOST_COLUMNS = 24 }; /* of sums at once: as many as there are registers for */
 
 /* The rows of one form of a tensor: row y in place y % rows; behind the last a row of what stands for zero, and a site of
 that at either end of each. */
@@ -50,9 +51,30 @@ struct step {
 int isp_integers_run(void) { return 1; }
 
 #define FORCED static inline __attribute__((always_inline))
-#define UNROLLED _Pragma("GCC unroll 16")
+#define UNROLLED _Pragma("GCC unroll 24")
 
-FORCED uint8_t *row_at(const struct form *f, int y) { return f->data + y % f->rows * f->row; }
+FORCED uint8_t *row_at(const struct form *f, int y) { return f->data ? f->data + y % f->rows * f->row : NULL; }
+
+/* Where a row of a step lies. */
+struct rows {
+    const uint8_t *source[3], *added[2];
+    uint8_t *bytes, *words, *halves;
+    float *planes;
+};
+
+static struct rows rows_at(const struct step *s, int y) {
+    struct rows r;
+    const int before = s->kernel == 3, below = y * s->spread + s->down;
+    for (int i = 0; i < s->kernel; i++) {
+        const int at = y * s->stride - before + i, beyond = at < 0 || at >= s->height * s->stride;
+        r.source[i] = beyond ? s->source.data + s->source.rows * s->source.row : row_at(&s->source, at);
+        r.source[i] -= before * s->source.site;
+    }
+    for (int i = 0; i < 2; i++) r.added[i] = row_at(&s->added[i], below);
+    r.bytes = row_at(&s->bytes, below), r.words = row_at(&s->words, below), r.halves = row_at(&s->halves, below);
+    r.planes = s->planes + (int64_t)below * s->width * s->spread;
+    return r;
+}
 
 /* sum += the products of four bytes, or two words, of each lane. As a builtin, gcc 12 keeps sums in memory. */
 FORCED void add_products(const int words, __m512i *sum, __m512i all, __m512i weight) {
@@ -63,17 +85,16 @@ FORCED void add_products(const int words, __m512i *sum, __m512i all, __m512i wei
 }
 
 /* P sums side by side from column x on, of V vectors of channels. */
-FORCED void sums(const struct step *s, const int V, const int P, const int words, int y, int x, __m512i (*restrict sum)[4]) {
+FORCED void sums(const struct step *s, const struct rows *r, const int V, const int P, const int wide, int x,
+                 __m512i (*restrict sum)[4]) {
     const int64_t pitch = (int64_t)s->source.site * s->stride;
-    const int before = s->kernel == 3, last = s->height * s->stride;
+    const int count = s->kernel * s->groups; /* the channels of neighbouring sites follow each other */
     const __m512i *w = s->weights;
     UNROLLED for (int p = 0; p < P; p++) UNROLLED for (int v = 0; v < V; v++) sum[p][v] = _mm512_setzero_si512();
     for (int down = 0; down < s->kernel; down++) {
-        const int at = y * s->stride - before + down;
-        const uint8_t *row = at < 0 || at >= last ? s->source.data + s->source.rows * s->source.row : row_at(&s->source, at);
-        const uint8_t *from[6]; /* of three columns each: what an address can add to */
-        UNROLLED for (int i = 0; i < (P + 2) / 3; i++) from[i] = row + (x + 3 * i) * pitch - before * s->source.site;
-        for (int i = 0; i < s->kernel * s->groups; i++) { /* the channels of neighbouring sites follow each other */
+        const uint8_t *from[MOST_COLUMNS / 3]; /* of three columns each: what an address can add to */
+        UNROLLED for (int i = 0; i < (P + 2) / 3; i++) from[i] = r->source[down] + (x + 3 * i) * pitch;
+        for (int i = 0; i < count; i++) {
             __m512i weight[4];
             UNROLLED for (int v = 0; v < V; v++) weight[v] = _mm512_load_si512(w + v);
             w += V;
@@ -81,85 +102,88 @@ FORCED void sums(const struct step *s, const int V, const int P, const int words
                 int32_t four;
                 memcpy(&four, from[p / 3] + p % 3 * pitch + 4 * i, 4);
                 const __m512i all = _mm512_set1_epi32(four);
-                UNROLLED for (int v = 0; v < V; v++) add_products(words, &sum[p][v], all, weight[v]);
+                UNROLLED for (int v = 0; v < V; v++) add_products(wide, &sum[p][v], all, weight[v]);
             }
         }
     }
 }
 
 /* What becomes of P sums of V vectors. */
-FORCED void finish_sums(const struct step *s, const int V, const int P, int y, int x, __m512i (*restrict sum)[4]) {
-    const int below = y * s->spread + s->down;
+FORCED void finish_sums(const struct step *s, const struct rows *r, const int V, const int P, int x,
+                        __m512i (*restrict sum)[4]) {
     const int column = x * s->spread + s->right;
     const __m512 coarse = _mm512_set1_ps(s->coarse), zero = _mm512_set1_ps(s->zero), slope = _mm512_set1_ps(s->slope);
     UNROLLED for (int v = 0; v < V; v++) {
         const __m512 scale = _mm512_loadu_ps(s->scale + v * LANES), bias = _mm512_loadu_ps(s->bias + v * LANES);
         const int left = s->channels - v * LANES;
         const __mmask16 mask = left >= LANES ? 0xffff : (1 << left) - 1;
-        __m512 value[16];
+        __m512 value[MOST_COLUMNS];
         UNROLLED for (int p = 0; p < P; p++) value[p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[p][v]), scale, bias);
-        for (const struct form *f = s->added; f < s->added + 2 && f->data; f++) {
-            const uint8_t *at = row_at(f, below) + (int64_t)column * f->site + v * 2 * LANES;
+        for (int i = 0; i < 2 && r->added[i]; i++) {
+            const int64_t pitch = (int64_t)s->spread * s->added[i].site;
+            const uint8_t *at = r->added[i] + (int64_t)column * s->added[i].site + v * 2 * LANES;
             UNROLLED for (int p = 0; p < P; p++)
-                value[p] = _mm512_add_ps(
-                    value[p], _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(at + (int64_t)p * s->spread * f->site))));
+                value[p] = _mm512_add_ps(value[p], _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(at + p * pitch))));
         }
         if (s->slope != 1)
             UNROLLED for (int p = 0; p < P; p++) value[p] = _mm512_max_ps(value[p], _mm512_mul_ps(value[p], slope));
-        if (s->bytes.data) {
-            uint8_t *at = row_at(&s->bytes, below) + (int64_t)column * s->bytes.site + v * LANES;
+        if (r->bytes) {
+            const int64_t pitch = (int64_t)s->spread * s->bytes.site;
+            uint8_t *at = r->bytes + (int64_t)column * s->bytes.site + v * LANES;
             UNROLLED for (int p = 0; p < P; p++) {
                 __m512i code = _mm512_cvtps_epi32(_mm512_fmadd_ps(value[p], coarse, zero));
                 code = _mm512_max_epi32(code, _mm512_setzero_si512());
-                _mm_mask_storeu_epi8(at + (int64_t)p * s->spread * s->bytes.site, mask, _mm512_cvtusepi32_epi8(code));
+                _mm_mask_storeu_epi8(at + p * pitch, mask, _mm512_cvtusepi32_epi8(code));
             }
         }
-        if (s->words.data) {
-            uint8_t *at = row_at(&s->words, below) + (int64_t)column * s->words.site + v * 2 * LANES;
+        if (r->words) {
+            const int64_t pitch = (int64_t)s->spread * s->words.site;
+            uint8_t *at = r->words + (int64_t)column * s->words.site + v * 2 * LANES;
             const __m512 fine = _mm512_loadu_ps(s->fine + v * LANES);
             UNROLLED for (int p = 0; p < P; p++)
-                _mm256_mask_storeu_epi16(at + (int64_t)p * s->spread * s->words.site, mask,
+                _mm256_mask_storeu_epi16(at + p * pitch, mask,
                                          _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(_mm512_mul_ps(value[p], fine))));
         }
-        if (s->halves.data) {
-            uint8_t *at = row_at(&s->halves, below) + (int64_t)column * s->halves.site + v * 2 * LANES;
+        if (r->halves) {
+            const int64_t pitch = (int64_t)s->spread * s->halves.site;
+            uint8_t *at = r->halves + (int64_t)column * s->halves.site + v * 2 * LANES;
             UNROLLED for (int p = 0; p < P; p++)
-                _mm256_storeu_si256((void *)(at + (int64_t)p * s->spread * s->halves.site),
+                _mm256_storeu_si256((void *)(at + p * pitch),
                                     _mm512_cvtps_ph(value[p], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
         }
         if (s->planes) {
-            float rows[16][LANES];
-            const int64_t width = (int64_t)s->width * s->spread;
-            UNROLLED for (int p = 0; p < P; p++) _mm512_storeu_ps(rows[p], value[p]);
+            float lines[MOST_COLUMNS][LANES];
+            UNROLLED for (int p = 0; p < P; p++) _mm512_storeu_ps(lines[p], value[p]);
             for (int c = 0; c < LANES && c < left; c++) {
-                float *to = s->planes + (v * LANES + c) * s->plane + (int64_t)below * width + column;
-                for (int p = 0; p < P; p++) to[p * s->spread] = rows[p][c];
+                float *to = r->planes + (v * LANES + c) * s->plane + column;
+                for (int p = 0; p < P; p++) to[p * s->spread] = lines[p][c];
             }
         }
     }
 }
 
-FORCED void piece(const struct step *s, const int V, const int P, const int words, int y, int x) {
-    __m512i sum[16][4];
-    sums(s, V, P, words, y, x, sum);
-    finish_sums(s, V, P, y, x, sum);
+FORCED void piece(const struct step *s, const struct rows *r, const int V, const int P, const int wide, int x) {
+    __m512i sum[MOST_COLUMNS][4];
+    sums(s, r, V, P, wide, x, sum);
+    finish_sums(s, r, V, P, x, sum);
 }
 
 /* A row of sums; the last piece begins earlier and makes some of them again. */
-FORCED void row_of(const struct step *s, const int V, const int P, const int words, int y) {
+FORCED void row_of(const struct step *s, const int V, const int P, const int wide, int y) {
+    const struct rows r = rows_at(s, y);
     if (s->width < P) {
-        for (int x = 0; x < s->width; x++) piece(s, V, 1, words, y, x);
+        for (int x = 0; x < s->width; x++) piece(s, &r, V, 1, wide, x);
         return;
     }
-    for (int x = 0; x < s->width; x += P) piece(s, V, P, words, y, x + P > s->width ? s->width - P : x);
+    for (int x = 0; x < s->width; x += P) piece(s, &r, V, P, wide, x + P > s->width ? s->width - P : x);
 }
 
 #define ROW_OF(V, P)                                                                                                    \
     static __attribute__((noinline)) void bytes_##V(const struct step *s, int y) { row_of(s, V, P, 0, y); }             \
     static __attribute__((noinline)) void words_##V(const struct step *s, int y) { row_of(s, V, P, 1, y); }
-ROW_OF(1, 16)
-ROW_OF(2, 12)
-ROW_OF(3, 8)
+ROW_OF(1, 24)
+ROW_OF(2, 14)
+ROW_OF(3, 9)
 ROW_OF(4, 6)
 
 static void (*const ROWS_OF[2][4])(const struct step *, int) = {

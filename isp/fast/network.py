@@ -31,6 +31,7 @@ from isp.raw.metadata import RawMetadata
 
 MARGIN = 16  # packed samples of reflected frame around the frame, as isp.nets.inference
 MEMORY = 0.5e9  # bytes that all tiles together may take in the network; with more, less work and as much paging
+KERNEL_MEMORY = 1e8  # in the kernel, where tiles cost next to nothing but what they share, and fresh memory its price
 PLANES = {"packed": 4, "sigma": 4, "base": 12}  # of the inputs of a raw network
 ROWS = 256  # of a piece of work on the whole frame
 WITHOUT_MODEL: dict[str, Any] = {"model": None, "strength": 1.0, "runtime": "auto", "precision": "auto"}
@@ -102,6 +103,7 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
     export, meta = choice.export(), raw.meta
     if choice.runtime == "kernel":
         export = export._replace(sample_bytes=sample_bytes(read_network(export.path)))
+        memory = min(memory, KERNEL_MEMORY)
     saturated = classical.counted(raw, p)
     mosaic = Mosaic.from_buffer_copy(saturated)
     mosaic.toe = export.config["toe"] or 0
