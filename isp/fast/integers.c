@@ -13,6 +13,7 @@ rows it takes; structures are mirrored there. */
 enum { LANES = 16 };        /* sums in a vector */
 enum { BYTES, WORDS };      /* what a convolution reads */
 enum { MOST_STEPS = 1024 };
+enum { WORD = 8191 };       /* the largest word, and the smallest below 0 */
 enum { MOST_COLUMNS = 24 }; /* of sums at once: as many as there are registers for */
 
 /* The rows of one form of a tensor: row y in place y % rows; behind the last a row of what stands for zero, and a site of
@@ -108,6 +109,11 @@ FORCED void sums(const struct step *s, const struct rows *r, const int V, const 
     }
 }
 
+FORCED __m512i word(__m512 value, __m512 fine) {
+    value = _mm512_min_ps(_mm512_mul_ps(value, fine), _mm512_set1_ps(WORD));
+    return _mm512_cvtps_epi32(_mm512_max_ps(value, _mm512_set1_ps(-WORD)));
+}
+
 /* What becomes of P sums of V vectors. */
 FORCED void finish_sums(const struct step *s, const struct rows *r, const int V, const int P, int x,
                         __m512i (*restrict sum)[4]) {
@@ -141,8 +147,7 @@ FORCED void finish_sums(const struct step *s, const struct rows *r, const int V,
             uint8_t *at = r->words + (int64_t)column * s->words.site + v * 2 * LANES;
             const __m512 fine = _mm512_loadu_ps(s->fine + v * LANES);
             UNROLLED for (int p = 0; p < P; p++)
-                _mm256_mask_storeu_epi16(at + p * pitch, mask,
-                                         _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(_mm512_mul_ps(value[p], fine))));
+                _mm256_mask_storeu_epi16(at + p * pitch, mask, _mm512_cvtepi32_epi16(word(value[p], fine)));
         }
         if (r->halves) {
             const int64_t pitch = (int64_t)s->spread * s->halves.site;
@@ -204,8 +209,7 @@ static void take(const float *planes, int count, int height, int width, const fl
             __m512i pair[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
             for (int i = 0; i < 2 && c + i < count; i++) {
                 const __m512 value = _mm512_maskz_loadu_ps(mask, from + (c + i) * plane);
-                pair[i] = _mm512_cvtps_epi32(_mm512_mul_ps(value, _mm512_set1_ps(fine[c + i])));
-                pair[i] = _mm512_min_epi32(_mm512_max_epi32(pair[i], _mm512_set1_epi32(-32767)), _mm512_set1_epi32(32767));
+                pair[i] = word(value, _mm512_set1_ps(fine[c + i]));
             }
             const __m512i both =
                 _mm512_or_si512(_mm512_and_si512(pair[0], _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(pair[1], 16));

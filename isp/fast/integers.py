@@ -27,7 +27,7 @@ from isp.threads import in_threads
 LANES = 16  # channels in a vector of sums
 MOST_VECTORS = 4  # of a step
 MOST_ADDED = 2  # results of others, to one
-WORD = 32767  # the largest
+WORD = 8191  # the largest; with more bits for what is read, sums would leave too few for its weights
 ROOM = 4  # times the largest value that a range was taken from, at which words saturate
 SUM = 2**31 - 1
 ALIGNED = 64  # bytes
@@ -229,8 +229,8 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
                 raise ValueError(f"no range of {source}; make the file anew with tools.quantise")
             words[source] = (WORD / ROOM / np.maximum(np.array(ranges[source]), 1e-6)).astype(np.float32)
             weights = weights / words[source][None, :, None, None]
-            largest = np.maximum(np.abs(weights).sum((1, 2, 3)) * (WORD + 1) / (SUM // 2), np.abs(weights).max((1, 2, 3)) / WORD)
-            scale = np.maximum(largest, 1e-30)
+            needed = np.abs(weights).sum((1, 2, 3)) * WORD / (SUM * (1 - 1e-3))  # less what rounding may add
+            scale = np.maximum(np.maximum(needed, np.abs(weights).max((1, 2, 3)) / 2**14), 1e-30)
             weights = np.rint(weights / scale[:, None, None, None]).astype(np.int32)
         else:
             codes, of_channel, zeros = (graph.arrays[name] for name in weight_node.inputs)
@@ -242,7 +242,12 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
         kernel, stride = weights.shape[2:], node.attributes.get("strides", [1, 1])
         pads = node.attributes.get("pads", [0] * 4)
         known = {(3, 1, 1), (2, 2, 0), (1, 1, 0)}
-        if kernel[0] != kernel[1] or len({*pads}) > 1 or len({*stride}) > 1 or (kernel[0], stride[0], pads[0]) not in known:
+        if (
+            kernel[0] != kernel[1]
+            or len({*pads}) > 1
+            or len({*stride}) > 1
+            or (kernel[0], stride[0], pads[0]) not in known
+        ):
             raise ValueError(f"convolution {node.output} of {kernel}, strides {stride}, pads {pads}")
         if node.attributes.get("group", 1) != 1 or {*node.attributes.get("dilations", [1])} != {1}:
             raise ValueError(f"convolution {node.output} with groups or dilations")
@@ -280,7 +285,12 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
     made = {graph.input, *(c.result for c in convolutions)}
     number = sum(1 + c.shuffle + len(c.added) + (c.slope != 1) for c in convolutions)
     others = [node for node in graph.nodes if node.kind not in ("QuantizeLinear", "DequantizeLinear")]
-    if number != len(others) or graph.output not in made or not {*bytes_of} <= made or graph.input in halves | {*bytes_of}:
+    if (
+        number != len(others)
+        or graph.output not in made
+        or not {*bytes_of} <= made
+        or graph.input in halves | {*bytes_of}
+    ):
         raise ValueError("operators in an order that is not this network's")
     return Network(
         channels[graph.input], graph.input, graph.output, convolutions, channels, level, bytes_of, words, halves,
@@ -398,7 +408,9 @@ class Stream:
         if height % 2**deepest or width % 2**deepest:
             raise ValueError(f"a tile of {height}x{width}; expected multiples of {2**deepest}")
         self.keep: list[Any] = []
-        self.output = np.empty((1, network.channels[network.output], *network.size(network.output, height, width)), np.float32)
+        self.output = np.empty(
+            (1, network.channels[network.output], *network.size(network.output, height, width)), np.float32
+        )
         forms = self._forms()
         self.words = forms[network.input, "words"]
         self.fine = self._kept(network.words[network.input])

@@ -46,8 +46,14 @@ def varint(content: bytes | memoryview, at: int) -> tuple[int, int]:
 
 def field(number: int, value: bytes) -> bytes:
     """A field of a text, of bytes or of a message."""
-    head, size = bytearray([number << 3 | LENGTH_DELIMITED]), len(value)
-    while size > 127:
-        head.append(size & 127 | 128)
-        size >>= 7
-    return bytes(head + bytes([size])) + value
+    return _coded(number << 3 | LENGTH_DELIMITED) + _coded(len(value)) + value
+
+
+def _coded(number: int) -> bytes:
+    """A varint."""
+    found = bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    found.append(number)
+    return bytes(found)

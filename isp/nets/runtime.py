@@ -1,4 +1,4 @@
-"""Models whose network is run by onnxruntime or OpenVINO in the place of PyTorch, on the CPU.
+"""Models whose network is run by onnxruntime, OpenVINO or the compiled kernel in the place of PyTorch, on the CPU.
 
 The network is exported to ONNX when it is first asked for, and kept (isp.fast.exports says where); curve, demosaic and
 residual around it stay as isp.nets.model has them. Renders that need nothing else of PyTorch do without it altogether:
@@ -15,6 +15,7 @@ from torch.nn.functional import pixel_shuffle
 
 from isp.fast.engine import PACKAGES, Network, installed, open_network
 from isp.fast.exports import cached, digest_of, read_export
+from isp.fast.integers import obstacle
 from isp.fast.models import choose
 from isp.nets.export import export_network
 from isp.nets.load import build, load_model
@@ -56,14 +57,14 @@ class Runtime:
 
 
 def load_runtime(source: str | Path, runtime: str, precision: str = "float32") -> Runtime:
-    """The model of a shipped name, a folder or a .safetensors file, as load_model takes it; runtime: one of PACKAGES;
+    """The model of a shipped name, a folder or a .safetensors file, as load_model takes it; runtime: one of PACKAGES, or kernel;
     precision: float32, bfloat16 (OpenVINO, on processors that have it), or int8 where such a file lies beside the
     weights.
 
     ValueError, in one line, for what is no model and where a package is missing.
     """
-    if runtime not in PACKAGES:
-        raise ValueError(f"runtime is {runtime!r}; expected one of {', '.join(PACKAGES)}")
+    if runtime not in (*PACKAGES, "kernel"):
+        raise ValueError(f"runtime is {runtime!r}; expected one of {', '.join((*PACKAGES, 'kernel'))}")
     choice = choose(source, runtime, precision)
     path = choice.path
     if path is None:
@@ -86,6 +87,8 @@ def open_beside(path: Path) -> Runtime:
     weights = path.with_name(path.stem.removesuffix("-int8") + ".safetensors")
     if not (path.is_file() and weights.is_file()):
         raise ValueError(f"expected {path} and, beside it, its weights {weights.name}")
-    if (runtime := installed()) is None:
+    integers = path.stem.endswith("-int8")
+    runtime = "kernel" if integers and obstacle(path) is None else installed()
+    if runtime is None:
         raise ValueError(f"{path} needs openvino or onnxruntime; pip install 'isp[fast]'")
-    return open_export(path, digest_of(weights), runtime, "int8" if path.stem.endswith("-int8") else "float32")
+    return open_export(path, digest_of(weights), runtime, "int8" if integers else "float32")

@@ -1,0 +1,378 @@
+"""Networks in integers by the compiled kernel: against onnxruntime on the same files, and what it does not run."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dng_factory import make_dng
+
+import isp
+from isp.fast import integers, network
+from isp.fast.exports import beside, digest_of, fields, stamp
+from isp.fast.integers import (
+    SUM,
+    TURN,
+    WORD,
+    Graph,
+    Network,
+    Node,
+    Stream,
+    network_of,
+    obstacle,
+    open_threads,
+    read_graph,
+    read_network,
+)
+from isp.fast.library import UnavailableError, library
+from isp.fast.models import choose
+from isp.locate import model_folders
+from isp.nets.load import WEIGHTS, load_model, save_model
+from isp.nets.model import Model, ModelConfig
+from isp.nets.runtime import open_export
+from isp.options import RenderOptions
+from isp.parameters import resolve
+from isp.pipeline import camera_stages, run, sensor_stages
+
+found = library()
+runs = not isinstance(found, UnavailableError) and bool(found.isp_integers_run())
+needs_it = pytest.mark.skipif(not runs, reason="needs a compiler and a processor with AVX-512 VNNI")
+needs_packages = pytest.mark.skipif(
+    not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="needs onnx, onnxscript and onnxruntime"
+)
+QUANTISED = [name for name, folder in model_folders().items() if beside(folder / WEIGHTS, "int8").is_file()]
+FULL = {"inputs": ("packed", "sigma", "base"), "base": "msg", "residual": True, "toe": 5e-3}
+# Channels that fill no vector, several steps' worth of them, both activations, each kernel, what is added once and twice.
+NETWORKS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
+    "narrow": ("pyramid", {"planes": 20, "widths": [5, 18, 7], "blocks": [1, 1, 2], "slope": 0.1}, (0, -1)),
+    "wide": ("pyramid", {"planes": 20, "widths": [82, 131], "blocks": [1, 1]}, (0, 1, -1, -2)),
+    "flat": ("flat", {"planes": 20, "width": 35, "blocks": 2}, (0,)),
+}
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of small models of random weights with their networks in integers."""
+    import onnx
+
+    from isp.nets.export import export_network
+    from isp.nets.quantise import quantise, ranges_of
+
+    folders = {}
+    for name, (kind, arguments, keep) in NETWORKS.items():
+        folders[name] = folder = tmp_path_factory.mktemp(name)
+        torch.manual_seed(0)
+        model = Model(ModelConfig(kind, arguments, **FULL)).eval()
+        for p in model.parameters():
+            if not p.any():
+                p.data.normal_(0, 0.05)
+        weights = save_model(folder, model, metadata={"noise": "any"})
+        export = export_network(model, beside(weights, "float32"), digest_of(weights))
+        calibration = [frames(1, 48, 40, seed=seed) for seed in range(4)]
+        made = quantise(onnx.load(export.path), calibration, keep=keep)
+        onnx.save(made, beside(weights, "int8"))
+        stamp(beside(weights, "int8"), digest_of(weights), export._replace(ranges=ranges_of(made, calibration)))
+    return folders
+
+
+def frames(batch: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Something like what networks see: smooth, with noise, and a map of it that is smaller by far."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0.4, 0.1, (batch, 20, height, width)) + np.linspace(0, 0.4, width)
+    x[:, 4:8] *= 0.05
+    return x.astype(np.float32)
+
+
+def by_onnxruntime(path: Path, x: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+def by_numpy(network: Network, x: np.ndarray) -> np.ndarray:
+    """What the steps are, a whole tensor at a time: sums exact, the rest rounded to float32 where the kernel does."""
+    f4 = np.float32
+    forms: dict[tuple[str, str], np.ndarray] = {}
+
+    def keep(name: str, value: np.ndarray) -> None:
+        if name in network.words:
+            fine = network.words[name][None, :, None, None]
+            forms[name, "words"] = np.rint(np.clip(value * fine, -WORD, WORD))
+        if name in network.bytes:
+            scale, zero = network.bytes[name]
+            forms[name, "bytes"] = np.clip(np.rint(f4(value.astype(float) * f4(1 / scale) + zero)), 0, 255) - zero
+        forms[name, "halves"] = value.astype(np.float16).astype(f4)
+
+    keep(network.input, x)
+    value = x
+    for c in network.convolutions:
+        kernel = c.weights.shape[2]
+        given, weights = (torch.from_numpy(a.astype(float)) for a in (forms[c.source, c.reads], c.weights))
+        sums = torch.nn.functional.conv2d(
+            given, weights, stride=1 + (kernel == 2), padding=kernel // 2 % 2 * (kernel == 3)
+        )
+        if c.reads == "bytes":  # the kernel's sums are of codes, and its bias knows what zero has added
+            sums += network.bytes[c.source].zero * weights.sum((1, 2, 3))[:, None, None]
+        scale, bias = (a.astype(f4).astype(float)[:, None, None] for a in (c.scale, c.bias))
+        value = f4(f4(sums.numpy()).astype(float) * scale + bias)
+        if c.shuffle:
+            b, n, h, w = value.shape
+            value = value.reshape(b, 2, 2, n // 4, h, w).transpose(0, 3, 4, 1, 5, 2).reshape(b, n // 4, 2 * h, 2 * w)
+        for name in c.added:
+            value = value + forms[name, "halves"]
+        value = np.where(value < 0, value * f4(c.slope), value)
+        keep(c.result, value)
+    return value
+
+
+def rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+
+
+@needs_it
+@needs_packages
+@pytest.mark.parametrize("size", [(4, 4), (4, 100), (8, 52), (64, 24), (76, 60), (200, 16)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_is_what_onnxruntime_makes_of_the_file(name: str, size: tuple[int, int], quantised: dict[str, Path]) -> None:
+    """Both are as far from float32, and nearer to each other: codes that lie between two fall to either side."""
+    path = quantised[name] / "model-int8.onnx"
+    x = frames(1, *size, seed=9)
+    expected = by_onnxruntime(path, x)
+    exact = by_onnxruntime(quantised[name] / "model.onnx", x)
+    cost = rms(expected - exact)
+    assert obstacle(path) is None
+    stream = Stream(read_network(path), *size)
+    y = stream(x).copy()
+    assert y.shape == expected.shape
+    assert rms(y - exact) < 1.1 * cost
+    assert rms(y - expected) < 0.75 * cost
+    assert (stream(x) == y).all(), "of rows of the call before"
+
+
+@needs_it
+@needs_packages
+@pytest.mark.parametrize("name", QUANTISED)
+def test_shipped_networks(name: str) -> None:
+    """Each against onnxruntime, in the tiles of both, on a ramp of all brightnesses under noise."""
+    weights = model_folders()[name] / WEIGHTS
+    path, model = beside(weights, "int8"), load_model(name)
+    sha256 = digest_of(weights)
+    packed = torch.linspace(0, 1, 64).expand(1, 4, 96, 64) ** 2
+    sigma = (3e-3 * packed + 2e-5).sqrt()
+    packed = packed + sigma * torch.randn(packed.shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        kernel, other = (open_export(path, sha256, r)(packed, sigma).numpy() for r in ("kernel", "onnx"))
+        exact = model(packed, sigma).numpy()
+    assert rms(kernel - exact) < 1.05 * rms(other - exact)
+    assert rms(kernel - other) < 0.75 * rms(other - exact)
+
+
+@needs_it
+@needs_packages
+@pytest.mark.parametrize("size", [(4, 4), (12, 100), (76, 60), (200, 16)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_is_its_steps(name: str, size: tuple[int, int], quantised: dict[str, Path]) -> None:
+    """All but everywhere to rounding; where the last bit of a sum turns a code, what follows of it."""
+    network = read_network(quantised[name] / "model-int8.onnx")
+    x = frames(1, *size, seed=3)
+    expected = by_numpy(network, x)
+    difference = np.abs(Stream(network, *size)(x) - expected)
+    assert np.median(difference) < 1e-6 * np.abs(expected).max()
+    assert rms(difference) < 2e-3 * rms(expected)
+
+
+@needs_it
+@needs_packages
+@pytest.mark.parametrize("name", NETWORKS)
+def test_bands_are_the_whole(name: str, quantised: dict[str, Path]) -> None:
+    """Bit for bit: threads share the rows, each with what its network sees around them."""
+    path = quantised[name] / "model-int8.onnx"
+    x = frames(1, 232, 44)
+    one, four = open_threads(path, 1)(x), open_threads(path, 4)(x)
+    assert (one == four).all()
+    assert (one == Stream(read_network(path), 232, 44)(x)).all()
+
+
+@needs_it
+@needs_packages
+def test_what_is_beyond_the_range_saturates(quantised: dict[str, Path]) -> None:
+    """Words hold four times what was seen; a sample a thousand times as bright is as one of four."""
+    stream = Stream(read_network(quantised["flat"] / "model-int8.onnx"), 16, 16)
+    x = frames(1, 16, 16)
+    bright, brighter = x.copy(), x.copy()
+    bright[..., 8, 8], brighter[..., 8, 8] = 1e3, 1e30
+    y = stream(bright).copy()
+    assert np.isfinite(y).all()
+    assert (stream(brighter) == y).all()
+
+
+@needs_packages
+@pytest.mark.parametrize("name", QUANTISED)
+def test_sums_fit_into_32_bits(name: str) -> None:
+    """Of the largest inputs that there are, with the signs that add up."""
+    network = read_network(beside(model_folders()[name] / WEIGHTS, "int8"))
+    for c in network.convolutions:
+        largest = WORD if c.reads == "words" else 255
+        assert np.abs(c.weights.astype(np.int64)).sum((1, 2, 3)).max() * largest <= SUM
+        assert np.abs(c.weights).max() <= (2**15 - 1 if c.reads == "words" else 127)
+    kept = [c for c in network.convolutions if c.reads == "words"]
+    assert kept, "the first convolution reads words"
+    # what stays float32 in the file keeps ten bits and more of its weights
+    assert min(np.abs(c.weights).max((1, 2, 3)).min() for c in kept) > 500
+
+
+@needs_packages
+def test_rows_are_as_few_as_are_read(quantised: dict[str, Path]) -> None:
+    """What the next convolution reads is gone after a few rows; what waits to be added, after the reach."""
+    network = read_network(quantised["narrow"] / "model-int8.onnx")
+    for (name, kind), rows in integers.rows_of(network).items():
+        most = TURN + network.reach if kind == "halves" else 2 * TURN
+        assert rows <= most, (name, kind)
+
+
+@needs_it
+@needs_packages
+def test_shapes_are_checked(quantised: dict[str, Path]) -> None:
+    network = read_network(quantised["narrow"] / "model-int8.onnx")
+    with pytest.raises(ValueError, match="a tile of 6x8; expected multiples of 4"):
+        Stream(network, 6, 8)
+    with pytest.raises(ValueError, match=r"expected float32 1 20 8 8, got float32 \(1, 20, 8, 12\)"):
+        Stream(network, 8, 8)(frames(1, 8, 12))
+
+
+@needs_it
+@needs_packages
+@pytest.mark.parametrize("phase", ["RGGB", "GRBG", "GBRG", "BGGR"])
+@pytest.mark.parametrize("size", [(70, 84), (71, 93)])
+def test_the_render_is_the_pipelines(
+    phase: str, size: tuple[int, int], quantised: dict[str, Path], tmp_path: Path
+) -> None:
+    """Without PyTorch, and stage by stage in PyTorch, with the same integers; inputs differ in their last bits, which turns
+    a word in a thousand, and codes after it: by much less than the integers cost."""
+    rng = np.random.default_rng(0)
+    counts = np.clip(np.linspace(600, 4400, size[1]) + rng.normal(0, 60, size), 0, 4095).astype(np.uint16)
+    tags = {"noise_profile": (1e-3, 1e-6), "as_shot_neutral": (0.5, 1.0, 0.7), "black_level": 512, "white_level": 4095}
+    raw = isp.read(make_dng(tmp_path / "a.dng", counts, cfa=phase, **tags))
+    options = RenderOptions(model=str(quantised["narrow"]), runtime="kernel")
+    assert network.obstacle(raw, options) is None
+    p = resolve(raw.meta, options)
+    assert (p.runtime, p.precision) == ("kernel", "int8")
+    integers, exact = (stage_by_stage(raw, replace(options, runtime=runtime)) for runtime in ("kernel", "torch"))
+    rgb = network.camera_rgb(raw, p, 2)
+    cost = rms(integers - exact)
+    assert rms(rgb - integers) < 0.75 * cost
+    assert rms(rgb - exact) < 1.1 * cost
+
+
+def stage_by_stage(raw: isp.RawImage, options: RenderOptions) -> np.ndarray:
+    """Camera RGB after the network, 3 H W, by isp.pipeline."""
+    seen: dict[str, torch.Tensor] = {}
+    x = run(sensor_stages(raw.meta), raw.tensor())
+    with torch.inference_mode():
+        run(camera_stages(raw.meta, resolve(raw.meta, options, x)), x, lambda name, y: seen.update({name: y}))
+    return seen["network"][0].numpy()
+
+
+@needs_packages
+def test_what_is_chosen(quantised: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(quantised["flat"], folder)
+    monkeypatch.setattr(integers, "obstacle", lambda path: None)
+    assert choose(folder)[2:4] == ("kernel", "int8")
+    assert choose(folder, "kernel")[2:5] == ("kernel", "int8", folder / "model-int8.onnx")
+    assert choose(folder, precision="float32").runtime != "kernel"
+    with pytest.raises(ValueError, match="^runtime kernel: precision float32; the kernel runs int8; leave --runtime$"):
+        choose(folder, "kernel", "float32")
+    monkeypatch.setattr(integers, "obstacle", lambda path: "no AVX-512 VNNI")
+    assert choose(folder).runtime != "kernel"
+    with pytest.raises(ValueError, match="^runtime kernel: no AVX-512 VNNI; leave --runtime$"):
+        choose(folder, "kernel")
+    (folder / "model-int8.onnx").unlink()
+    with pytest.raises(ValueError, match=r"^runtime kernel: no .*model-int8.onnx; leave --runtime$"):
+        choose(folder, "kernel")
+
+
+@needs_packages
+def test_files_that_are_none(quantised: dict[str, Path], tmp_path: Path) -> None:
+    """Cut short, garbled, without ranges: a line each, and never anything else."""
+    content = (quantised["narrow"] / "model-int8.onnx").read_bytes()
+    path = tmp_path / "model-int8.onnx"
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        damaged = bytearray(content[: int(rng.integers(0, len(content)))] if i % 2 else content)
+        for at in rng.integers(0, len(damaged), 20) if i % 3 and damaged else ():
+            damaged[int(at)] = int(rng.integers(0, 256))
+        path.write_bytes(damaged)
+        try:
+            read_network(path)
+        except ValueError as error:
+            assert "\n" not in str(error)
+            assert str(error).startswith(f"{path} is no network that the kernel runs: ")
+    said, graph = fields(content)
+    with pytest.raises(ValueError, match="no range of x; make the file anew with tools.quantise"):
+        network_of(read_graph(graph), {})
+    assert "ranges" in said["network"]
+
+
+def graph_of(*nodes: Node, channels: int = 4) -> Graph:
+    arrays = {
+        "w": np.ones((channels, channels, 3, 3), np.float32),
+        "b": np.zeros(channels, np.float32),
+    }
+    return Graph(list(nodes), arrays, "x", nodes[-1].output)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (
+            [Node("Conv", ["x", "w", "b"], "y", {"pads": [1] * 4, "strides": [2, 2]})],
+            "convolution y of .3, 3., strides",
+        ),
+        ([Node("Conv", ["x", "w", "b"], "y", {"pads": [0] * 4})], "convolution y of .3, 3., strides"),
+        ([Node("Conv", ["x", "w", "b"], "y", {"pads": [1] * 4, "group": 2})], "convolution y with groups or dilations"),
+        (
+            [Node("Conv", ["x", "w", "b"], "a", {"pads": [1] * 4}), Node("Sigmoid", ["a"], "y", {})],
+            "operators in an order",
+        ),
+        (
+            [
+                Node("Conv", ["x", "w", "b"], "a", {"pads": [1] * 4}),
+                Node("DepthToSpace", ["a"], "y", {"blocksize": 2, "mode": "CRD"}),
+            ],
+            "shuffle y in another order",
+        ),
+        (
+            [
+                Node("Conv", ["x", "w", "b"], "a", {"pads": [1] * 4}),
+                Node("LeakyRelu", ["a"], "y", {"alpha": 2.0}),
+            ],
+            r"slope 2.0 of y",
+        ),
+    ],
+)
+def test_other_operators_are_refused(nodes: list[Node], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        network_of(graph_of(*nodes), {"x": [1.0] * 4})
+
+
+@needs_it
+def test_one_convolution_of_words_against_float64() -> None:
+    """The first convolution of a network, which the file leaves in float32: 13 bits of the range of what it reads."""
+    rng = np.random.default_rng(0)
+    arrays = {"w": rng.normal(0, 0.2, (12, 6, 3, 3)).astype(np.float32), "b": rng.normal(0, 0.1, 12).astype(np.float32)}
+    node = Node("Conv", ["x", "w", "b"], "y", {"pads": [1] * 4})
+    x = rng.uniform(-1, 1, (1, 6, 17, 31)).astype(np.float32)
+    y = Stream(network_of(Graph([node], arrays, "x", "y"), {"x": [1.0] * 6}), 17, 31)(x)
+    expected = torch.nn.functional.conv2d(
+        *(torch.from_numpy(a).double() for a in (x, arrays["w"], arrays["b"])), padding=1
+    ).numpy()
+    assert np.abs(y - expected).max() < 5e-3
+    assert rms(y - expected) < 6e-4
