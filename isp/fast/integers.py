@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from ctypes import c_float, c_int32, c_int64, c_void_p
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 
 from isp.fast.exports import fields
 from isp.fast.library import UnavailableError, library
-from isp.fast.protobuf import message, varint
+from isp.fast.onnx_graph import Graph, Node, read_graph
 from isp.threads import in_threads
 
 LANES = 16  # channels in a vector of sums
@@ -30,9 +30,9 @@ MOST_ADDED = 2  # results of others, to one
 WORD = 8191  # the largest; with more bits for what is read, sums would leave too few for its weights
 ROOM = 4  # times the largest value that a range was taken from, at which words saturate
 SUM = 2**31 - 1
+LARGEST = 2**14  # of the weights of words
 ALIGNED = 64  # bytes
 TURN = 8  # rows of the input before all do what they can
-DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}  # of TensorProto, as far as they occur
 
 
 class Form(ctypes.Structure):
@@ -53,106 +53,6 @@ class Step(ctypes.Structure):
         *((name, c_int32) for name in ("down", "right", "vectors", "channels", "joined")),
         *((name, c_float) for name in ("coarse", "zero", "slope")),
     ]
-
-
-class Node(NamedTuple):
-    """A node of an ONNX graph; attributes that are numbers or texts."""
-
-    kind: str
-    inputs: list[str]
-    output: str
-    attributes: dict[str, Any]
-
-
-class Graph(NamedTuple):
-    nodes: list[Node]
-    arrays: dict[str, np.ndarray]
-    input: str
-    output: str
-
-
-def read_graph(content: bytes) -> Graph:
-    """A GraphProto of ONNX with one input and one output. ValueError, KeyError or IndexError where it is none."""
-    nodes, arrays, inputs, outputs = [], {}, [], []
-    for number, value in message(memoryview(content)):
-        if number == 1:
-            nodes.append(_node(_bytes(value)))
-        elif number == 5:
-            name, array = _array(_bytes(value))
-            arrays[name] = array
-        elif number in (11, 12):
-            (inputs if number == 11 else outputs).append(_text(dict(message(_bytes(value)))[1]))
-    inputs = [name for name in inputs if name not in arrays]
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ValueError(f"{len(inputs)} inputs and {len(outputs)} outputs; expected one of each")
-    return Graph(nodes, arrays, inputs[0], outputs[0])
-
-
-def _node(content: bytes | memoryview) -> Node:
-    inputs, outputs, kind, attributes = [], [], "", {}
-    for number, value in message(content):
-        if number == 1:
-            inputs.append(_text(value))
-        elif number == 2:
-            outputs.append(_text(value))
-        elif number == 4:
-            kind = _text(value)
-        elif number == 5:
-            name, given = _attribute(_bytes(value))
-            attributes[name] = given
-    if len(outputs) != 1:
-        raise ValueError(f"{kind} with {len(outputs)} outputs")
-    return Node(kind, inputs, outputs[0], attributes)
-
-
-def _attribute(content: bytes | memoryview) -> tuple[str, Any]:
-    name, given, numbers = "", None, []
-    for number, value in message(content):
-        if number == 1:
-            name = _text(value)
-        elif number == 2:
-            given = float(np.frombuffer(_bytes(value), "<f4")[0])
-        elif number == 3:
-            given = value
-        elif number == 4:
-            given = _text(value)
-        elif number == 8:
-            numbers += [value] if isinstance(value, int) else _varints(value)
-    return name, numbers or given
-
-
-def _array(content: bytes | memoryview) -> tuple[str, np.ndarray]:
-    name, kind, shape, raw = "", 0, [], None
-    for number, value in message(content):
-        if number == 1:
-            shape += [value] if isinstance(value, int) else _varints(value)
-        elif number == 2:
-            kind = int(value)  # type: ignore[arg-type]
-        elif number == 8:
-            name = _text(value)
-        elif number == 9:
-            raw = value
-    if kind not in DTYPES or raw is None:
-        raise ValueError(f"array {name} of type {kind}, or not in raw bytes")
-    return name, np.frombuffer(_bytes(raw), DTYPES[kind]).reshape(shape)
-
-
-def _varints(content: bytes | memoryview) -> list[int]:
-    found, at = [], 0
-    while at < len(content):
-        value, at = varint(content, at)
-        found.append(value)
-    return found
-
-
-def _bytes(value: bytes | memoryview | int) -> bytes | memoryview:
-    if isinstance(value, int):
-        raise ValueError("a number where there should be bytes")
-    return value
-
-
-def _text(value: bytes | memoryview | int) -> str:
-    return bytes(_bytes(value)).decode()
 
 
 class Convolution(NamedTuple):
@@ -198,104 +98,123 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
 
     ValueError, in one line, for what is none of the operators that this is for, or where a range is missing.
     """
+    by_output = {node.output: node for node in graph.nodes}
     readers: dict[str, list[Node]] = {}
     for node in graph.nodes:
         for name in node.inputs:
             readers.setdefault(name, []).append(node)
-    by_output = {node.output: node for node in graph.nodes}
-    bytes_of: dict[str, Bytes] = {}
-    for node in graph.nodes:
-        if node.kind == "QuantizeLinear":
-            scale, zero = (graph.arrays[name] for name in node.inputs[1:])
-            if zero.dtype != np.uint8 or scale.size != 1:
-                raise ValueError(f"{node.inputs[0]} is not quantised to bytes of one scale")
-            bytes_of[node.inputs[0]] = Bytes(float(scale), int(zero))
+    coded = _coded(graph)
+    fine = {
+        name: (WORD / ROOM / np.maximum(np.array(largest), 1e-6)).astype(np.float32) for name, largest in ranges.items()
+    }
+    words: dict[str, np.ndarray] = {}
     convolutions: list[Convolution] = []
-    channels, level, words, reach = {graph.input: 0}, {graph.input: 0}, {}, {graph.input: 0}
-    for node in graph.nodes:
-        if node.kind != "Conv":
-            continue
-        weight_node = by_output.get(node.inputs[1])
-        if weight_node is None:
-            source, reads = node.inputs[0], "words"
-        else:
+    channels, level, reach = ({graph.input: 0} for _ in range(3))
+    for node in (node for node in graph.nodes if node.kind == "Conv"):
+        kernel = _kernel_of(node, graph)
+        if (codes := by_output.get(node.inputs[1])) is not None:  # DequantizeLinear, of weights and of what they read
             source, reads = by_output[by_output[node.inputs[0]].inputs[0]].inputs[0], "bytes"
+            weights, scale, bias = _of_bytes(graph, codes, graph.arrays[node.inputs[2]], coded[source])
+        else:
+            source, reads = node.inputs[0], "words"
+            weights, bias = graph.arrays[node.inputs[1]], graph.arrays[node.inputs[2]]
+            if source not in fine or len(fine[source]) != weights.shape[1]:
+                raise ValueError(f"no range of {source}; make the file anew with tools.quantise")
+            words[source] = fine[source]
+            weights, scale = _of_words(weights / fine[source][None, :, None, None])
         if source not in level:
             raise ValueError(f"{source} is read before it is made")
-        bias = graph.arrays[node.inputs[2]]
-        if weight_node is None:
-            weights = graph.arrays[node.inputs[1]]
-            if source not in ranges or len(ranges[source]) != weights.shape[1]:
-                raise ValueError(f"no range of {source}; make the file anew with tools.quantise")
-            words[source] = (WORD / ROOM / np.maximum(np.array(ranges[source]), 1e-6)).astype(np.float32)
-            weights = weights / words[source][None, :, None, None]
-            needed = np.abs(weights).sum((1, 2, 3)) * WORD / (SUM * (1 - 1e-3))  # less what rounding may add
-            scale = np.maximum(np.maximum(needed, np.abs(weights).max((1, 2, 3)) / 2**14), 1e-30)
-            weights = np.rint(weights / scale[:, None, None, None]).astype(np.int32)
-        else:
-            codes, of_channel, zeros = (graph.arrays[name] for name in weight_node.inputs)
-            if codes.dtype != np.int8 or zeros.any():
-                raise ValueError(f"weights of {node.output} are not symmetric bytes")
-            weights, given = codes.astype(np.int32), bytes_of[source]
-            scale = given.scale * of_channel
-            bias = bias - given.zero * scale * weights.sum((1, 2, 3))
-        kernel, stride = weights.shape[2:], node.attributes.get("strides", [1, 1])
-        pads = node.attributes.get("pads", [0] * 4)
-        known = {(3, 1, 1), (2, 2, 0), (1, 1, 0)}
-        if (
-            kernel[0] != kernel[1]
-            or len({*pads}) > 1
-            or len({*stride}) > 1
-            or (kernel[0], stride[0], pads[0]) not in known
-        ):
-            raise ValueError(f"convolution {node.output} of {kernel}, strides {stride}, pads {pads}")
-        if node.attributes.get("group", 1) != 1 or {*node.attributes.get("dilations", [1])} != {1}:
-            raise ValueError(f"convolution {node.output} with groups or dilations")
         if channels[source] not in (0, weights.shape[1]):
             raise ValueError(f"{source} has {channels[source]} channels, and {node.output} reads {weights.shape[1]}")
         channels[source] = weights.shape[1]
-        here = level[source] + (stride[0] == 2)
-        # what alone reads the sums, and so can be done to them at once
-        name, shuffle, added, slope = node.output, False, list[str](), 1.0
-        while len(nodes := readers.get(name, [])) == 1 and name != graph.output:
-            after = nodes[0]
-            if after.kind == "DepthToSpace" and not added and slope == 1 and not shuffle:
-                if after.attributes.get("blocksize") != 2 or after.attributes.get("mode", "DCR") != "DCR" or here == 0:
-                    raise ValueError(f"shuffle {after.output} in another order")
-                shuffle, here = True, here - 1
-            elif after.kind == "Add" and len(added) < MOST_ADDED and slope == 1:
-                other = next(x for x in after.inputs if x != name)
-                if other not in level:
-                    break
-                added.append(other)
-            elif after.kind in ("Relu", "LeakyRelu") and slope == 1:
-                slope = 0.0 if after.kind == "Relu" else after.attributes.get("alpha", 0.01)
-                if not 0 <= slope < 1:
-                    raise ValueError(f"slope {slope} of {after.output}")
-            else:
-                break
-            name = after.output
-        level[name] = here
-        reach[name] = max(reach[source] + (kernel[0] > 1) * 2 ** level[source], *(reach[other] for other in added), 0)
-        channels[name] = len(weights) // (4 if shuffle else 1)
-        if any((level[other], channels[other]) != (here, channels[name]) for other in added):
-            raise ValueError(f"{' and '.join(added)} and {node.output} are added, but are not of one shape")
-        convolutions.append(Convolution(source, reads, weights, scale, bias, shuffle, added, slope, name))
+        shuffle, added, slope, result = _fused(node.output, readers, level, graph.output)
+        here = level[source] + (kernel == 2) - shuffle
+        made = len(weights) // (4 if shuffle else 1)
+        if here < 0 or any((level[name], channels[name]) != (here, made) for name in added):
+            raise ValueError(f"{', '.join(added)} and {node.output} are added, but are not of one shape")
+        level[result], channels[result] = here, made
+        reach[result] = max(reach[source] + (kernel > 1) * 2 ** level[source], *(reach[name] for name in added), 0)
+        convolutions.append(Convolution(source, reads, weights, scale, bias, shuffle, added, slope, result))
     halves = {name for c in convolutions for name in c.added}
-    made = {graph.input, *(c.result for c in convolutions)}
+    made_of = {c.result for c in convolutions}
     number = sum(1 + c.shuffle + len(c.added) + (c.slope != 1) for c in convolutions)
     others = [node for node in graph.nodes if node.kind not in ("QuantizeLinear", "DequantizeLinear")]
-    if (
-        number != len(others)
-        or graph.output not in made
-        or not {*bytes_of} <= made
-        or graph.input in halves | {*bytes_of}
-    ):
+    if number != len(others) or graph.output not in made_of or not {*coded, *halves} <= made_of:
         raise ValueError("operators in an order that is not this network's")
     return Network(
-        channels[graph.input], graph.input, graph.output, convolutions, channels, level, bytes_of, words, halves,
+        channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words, halves,
         reach[graph.output],
     )  # fmt: skip
+
+
+def _coded(graph: Graph) -> dict[str, Bytes]:
+    """What is read in bytes."""
+    found = {}
+    for node in graph.nodes:
+        if node.kind == "QuantizeLinear":
+            scale, zero = (graph.arrays[name] for name in node.inputs[1:])
+            if zero.dtype != np.uint8 or scale.size != 1 or not 0 < scale < np.inf:
+                raise ValueError(f"{node.inputs[0]} is not quantised to bytes of one scale")
+            found[node.inputs[0]] = Bytes(float(scale), int(zero))
+    return found
+
+
+def _kernel_of(node: Node, graph: Graph) -> int:
+    """The side of a convolution's kernel: 3 with a border of zeros, 2 without one and with a stride of 2, or 1."""
+    sides = node.attributes.get("kernel_shape") or graph.arrays[node.inputs[1]].shape[2:]
+    strides, pads = node.attributes.get("strides", [1, 1]), node.attributes.get("pads", [0] * 4)
+    kernel = sides[0]
+    known = {3: (1, 1), 2: (2, 0), 1: (1, 0)}
+    if {*sides} != {kernel} or kernel not in known or [{*strides}, {*pads}] != [{n} for n in known[kernel]]:
+        raise ValueError(f"convolution {node.output} of {list(sides)}, strides {strides}, pads {pads}")
+    if node.attributes.get("group", 1) != 1 or {*node.attributes.get("dilations", [1])} != {1}:
+        raise ValueError(f"convolution {node.output} with groups or dilations")
+    return int(kernel)
+
+
+def _of_bytes(graph: Graph, codes: Node, bias: np.ndarray, given: Bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, what a sum is worth, and the bias that takes away what the zero of the bytes that are read has added."""
+    weights, of_channel, zeros = (graph.arrays[name] for name in codes.inputs)
+    if weights.dtype != np.int8 or zeros.any():
+        raise ValueError(f"{codes.output} are not symmetric bytes")
+    weights = weights.astype(np.int32)
+    scale = given.scale * of_channel
+    return weights, scale, bias - given.zero * scale * weights.sum((1, 2, 3))
+
+
+def _of_words(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers for weights, of as many bits as leave sums of the largest words in 32, and what a sum is worth."""
+    absolute = np.abs(weights)
+    needed = absolute.sum((1, 2, 3)) * WORD / (SUM * (1 - 1e-3))  # less what rounding may add
+    scale = np.maximum(np.maximum(needed, absolute.max((1, 2, 3)) / LARGEST), 1e-30)
+    return np.rint(weights / scale[:, None, None, None]).astype(np.int32), scale
+
+
+def _fused(
+    name: str, readers: Mapping[str, list[Node]], made: Container[str], output: str
+) -> tuple[bool, list[str], float, str]:
+    """What is done to sums that nothing else reads: a shuffle, what is added to them, the slope of an activation (1:
+    none), and the name of what comes of it."""
+    shuffle, added, slope = False, list[str](), 1.0
+    while len(nodes := readers.get(name, [])) == 1 and name != output and slope == 1:
+        node = nodes[0]
+        if node.kind == "DepthToSpace" and not added and not shuffle:
+            if node.attributes.get("blocksize") != 2 or node.attributes.get("mode", "DCR") != "DCR":
+                raise ValueError(f"shuffle {node.output} in another order")
+            shuffle = True
+        elif node.kind == "Add" and len(added) < MOST_ADDED:
+            other = next(x for x in node.inputs if x != name)
+            if other not in made:
+                break
+            added.append(other)
+        elif node.kind in ("Relu", "LeakyRelu"):
+            slope = 0.0 if node.kind == "Relu" else node.attributes.get("alpha", 0.01)
+            if not 0 <= slope < 1:
+                raise ValueError(f"slope {slope} of {node.output}")
+        else:
+            break
+        name = node.output
+    return shuffle, added, slope, name
 
 
 def obstacle(path: Path) -> str | None:

@@ -57,9 +57,9 @@ class Runtime:
 
 
 def load_runtime(source: str | Path, runtime: str, precision: str = "float32") -> Runtime:
-    """The model of a shipped name, a folder or a .safetensors file, as load_model takes it; runtime: one of PACKAGES, or kernel;
-    precision: float32, bfloat16 (OpenVINO, on processors that have it), or int8 where such a file lies beside the
-    weights.
+    """The model of a shipped name, a folder or a .safetensors file, as load_model takes it; runtime: one of PACKAGES,
+    or kernel; precision: float32, bfloat16 (OpenVINO, on processors that have it), or int8 where such a file lies
+    beside the weights.
 
     ValueError, in one line, for what is no model and where a package is missing.
     """
