@@ -80,6 +80,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {  # after the interpreter's name
     "isp, msg": (*NEUTRAL, "--demosaic", "msg"),
     LEARNED: (*NEUTRAL, "--model", DEFAULT_MODEL, "--precision", "float32"),
     f"{LEARNED}, int8": (*NEUTRAL, "--model", DEFAULT_MODEL, "--precision", "int8"),
+    f"{LEARNED}, int8 in OpenVINO": (
+        *NEUTRAL,
+        "--model",
+        DEFAULT_MODEL,
+        "--precision",
+        "int8",
+        "--runtime",
+        "openvino",
+    ),
     "isp, no options": RENDER,
     "rawpy LINEAR": ("-c", RAWPY, "{file}", "{out}", "LINEAR"),
     "rawpy PPG": ("-c", RAWPY, "{file}", "{out}", "PPG"),
@@ -546,7 +555,7 @@ def _facts(results: Mapping[str, Any]) -> list[str]:
             f"at most {fitted['peak_mb_at_most']:.0f} MB."
         )
     for row in results.get("runtimes", {}).get("networks", ()):
-        if row["case"].startswith("openvino"):
+        if row["case"].startswith(("openvino", "kernel")):
             facts.append(
                 f"{row['model']}, {row['case']}: {row['ms_per_mp']['median']:.0f} ms/MP, {row['gflops']:.0f} GFLOP/s, "
                 f"{row['of_convolution_peak']:.0%} of the fp32 convolution peak."

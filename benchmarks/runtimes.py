@@ -5,8 +5,8 @@
 
 Of each model, interleaved, medians of the rounds, with as many threads as --threads says:
 
-- the network alone on one tile: PyTorch with planes first and with planes last, onnxruntime, and OpenVINO in float32,
-  in bfloat16 where the processor has it and in int8 where the model has it; against a chain of 3x3 convolutions of 64
+- the network alone on one tile: PyTorch with planes first and with planes last, onnxruntime, OpenVINO in float32, in
+  bfloat16 where the processor has it and in int8 where the model has it, and int8 by the compiled kernel; against a chain of 3x3 convolutions of 64
   planes in float32, the better of PyTorch and OpenVINO, measured in the same rounds. Operations are two for each
   multiply-accumulate of the network.
 - a frame of noise from counts to camera RGB in memory: PyTorch (planes last) and without it, in each precision; there
@@ -33,6 +33,7 @@ from benchmarks.measure import RESULTS, as_said, command, interleaved, machine, 
 from isp.fast import network as fast
 from isp.fast.engine import PACKAGES, native_bfloat16, open_network
 from isp.fast.exports import Export, find_export
+from isp.fast.integers import obstacle
 from isp.fast.models import choose
 from isp.files import whole_file
 from isp.locate import WEIGHTS, find_model, model_folders
@@ -55,11 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--rounds", type=int, default=5)
     add("--threads", type=int, default=2)
     add("-o", "--output", type=Path, default=RESULTS / "runtimes.json")
-    add("--peak", nargs=4, help=argparse.SUPPRESS)
+    add("--peak", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.peak:
-        name, precision, megapixels, threads = arguments.peak
-        options = RenderOptions(model=name, precision=precision)
+        name, runtime, precision, megapixels, threads = arguments.peak
+        options = RenderOptions(model=name, runtime=runtime, precision=precision)
         fast.develop(noise_frame(float(megapixels)), options, lambda first, rows: None, 8, int(threads))
         return 0
     names = arguments.models or [name for name, folder in model_folders().items() if find_files(folder / WEIGHTS)]
@@ -159,6 +160,9 @@ def alone(net: Any, files: dict[str, Path], x: np.ndarray, threads: int) -> dict
             except ValueError:
                 continue  # not installed
             runs[f"{package} {precision}"] = lambda run=run: run(x)  # type: ignore[misc]
+    if "int8" in files and obstacle(files["int8"]) is None:
+        by_kernel = open_network(files["int8"], "kernel", threads)
+        runs["kernel int8"] = lambda: by_kernel(x)
     return runs
 
 
@@ -209,17 +213,20 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
             x = through(sensor_stages(raw.meta), raw.tensor())
             return through(camera_stages(raw.meta, resolve(raw.meta, options, x)), x)
 
-    def without(precision: str, memory: float) -> Callable[[], object]:
+    def without(runtime: str, precision: str, memory: float) -> Callable[[], object]:
         def call() -> object:
-            options = RenderOptions(model=name, precision=precision, highlights="none")
+            options = RenderOptions(model=name, runtime=runtime, precision=precision, highlights="none")
             return fast.camera_rgb(raw, resolve(raw.meta, options), threads, memory)
 
         return call
 
     runs: dict[str, Callable[[], object]] = {"PyTorch": eager}
-    precisions = {f"OpenVINO {precision}": precision for precision in find_files(find_model(name))}
-    for case, precision in precisions.items():
-        runs |= {case: without(precision, fast.MEMORY), f"{case}, unlimited memory": without(precision, WHOLE)}
+    files = find_files(find_model(name))
+    ways = {f"OpenVINO {precision}": ("openvino", precision) for precision in files}
+    if "int8" in files and obstacle(files["int8"]) is None:
+        ways["kernel int8"] = ("kernel", "int8")
+    for case, way in ways.items():
+        runs |= {case: without(*way, fast.MEMORY), f"{case}, unlimited memory": without(*way, WHOLE)}
     seconds = interleaved({n: timed(c) for n, c in runs.items()}, rounds, warm_up=True, label=f"{name}, frame")
     medians = {case: summary(figures["seconds"])["median"] for case, figures in seconds.items()}
     rows = []
@@ -229,14 +236,15 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
             "case": case,
             "ms_per_mp": summary([1e3 * v / mp for v in figures["seconds"]]),
         }
-        if case in precisions:
-            export = choose(name, precision=precisions[case]).export()
-            tiles, factor = tiling(raw, export, precisions[case], threads, fast.MEMORY)
-            _, least = tiling(raw, export, precisions[case], threads, WHOLE)
+        if case in ways:
+            runtime, precision = ways[case]
+            export, memory = fast.needs(choose(name, runtime, precision))
+            tiles, factor = tiling(raw, export, precision, threads, memory)
+            _, least = tiling(raw, *fast.needs(choose(name, runtime, precision), WHOLE)[:1], precision, threads, WHOLE)
             row |= {"tiles": tiles, "pixel_factor": round(factor, 3)}
             ratio = medians[case] / medians[f"{case}, unlimited memory"]
             row["to_unlimited_by_factor"] = round(ratio / (factor / least), 3)
-            row["peak_mb"] = round(peak_memory(name, precisions[case], megapixels, threads), 1)
+            row["peak_mb"] = round(peak_memory(name, runtime, precision, megapixels, threads), 1)
         rows.append(row)
     return rows
 
@@ -258,9 +266,19 @@ def noise_frame(megapixels: float) -> RawImage:
     return RawImage(counts, meta)
 
 
-def peak_memory(name: str, precision: str, megapixels: float, threads: int) -> float:
+def peak_memory(name: str, runtime: str, precision: str, megapixels: float, threads: int) -> float:
     """MB that a process of its own takes at most to bring the frame to codes."""
-    given = [sys.executable, "-m", "benchmarks.runtimes", "--peak", name, precision, str(megapixels), str(threads)]
+    given = [
+        sys.executable,
+        "-m",
+        "benchmarks.runtimes",
+        "--peak",
+        name,
+        runtime,
+        precision,
+        f"{megapixels}",
+        f"{threads}",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         return command(given, Path(folder, "log"))["peak_mb"]
 

@@ -47,9 +47,10 @@ class RenderOptions:
     model: a network in the place of the demosaic: a shipped name, a folder or a .safetensors file (isp.load_model);
         "auto": DEFAULT_MODEL where it suits the frame (isp.parameters.settled); None: the demosaic.
     strength: times the noise that the model is told: above 1 smoother, below 1 noisier and finer.
-    runtime: what runs the model, one of RUNTIMES; "auto" takes the fastest that is installed.
-    precision: of the model's arithmetic; "auto" takes, where OpenVINO runs it, int8 if the model has such a form
-        and the processor no matrices of bfloat16 (AMX), else bfloat16 if the processor has it.
+    runtime: what runs the model, one of RUNTIMES; "auto" takes the fastest that there is; "kernel" is our own, in int8.
+    precision: of the model's arithmetic; "auto" takes int8 where the model has such a form and the kernel runs it;
+        where OpenVINO does, int8 too unless the processor multiplies matrices of bfloat16 (AMX), else bfloat16 if the
+        processor has it.
     """
 
     look: str = "standard"

@@ -110,7 +110,7 @@ def settled(meta: RawMetadata, options: RenderOptions) -> tuple[RenderOptions, s
     elif noise_profile is None:
         obstacle = "the noise of the frame is not known (no NoiseProfile, and no profile of the camera)"
     elif options.runtime == "auto" and choose(DEFAULT_MODEL).path is None:
-        obstacle = "neither openvino nor onnxruntime can run it here"
+        obstacle = "neither the kernel nor openvino nor onnxruntime can run it here"
     if obstacle is None:
         return replace(options, model=DEFAULT_MODEL), f"{DEFAULT_MODEL}, as the noise is known ({origin})"
     try:

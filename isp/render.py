@@ -114,8 +114,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--precision",
         choices=PRECISIONS,
-        help="with --model: default: auto, bfloat16 where the processor has AMX, else int8 where the model has "
-        "it, else bfloat16 where the processor has that",
+        help="with --model: default: auto, the fastest: int8 where the model has it, else bfloat16 where the processor "
+        "has that",
     )
     white = group.add_mutually_exclusive_group()
     white.add_argument(

@@ -18,8 +18,8 @@ examples:
   python -m tools.quantise flat --data photos/
   python -m tools.quantise models/mine --data photos/ dead-leaves --crops 48 -Y
 
-Writes model-int8.onnx beside the weights, which `isp.render --model NAME` then takes by itself where OpenVINO is
-installed (--precision float32: not). Crops of the pictures, held out or not, become noisy mosaics by a recipe, as for
+Writes model-int8.onnx beside the weights, which `isp.render --model NAME` then takes by itself where the compiled
+kernel or OpenVINO runs it (--precision float32: not). Crops of the pictures, held out or not, become noisy mosaics by a recipe, as for
 training; some get no noise and some the highest, so that ranges hold for both. What it costs is printed: PSNR of the
 linear camera RGB under the model's curve, float32 and int8, on crops that ranges were not taken from.
 
@@ -67,8 +67,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     import torch
 
-    from isp.fast.engine import PACKAGES, installed
+    from isp.fast.engine import installed
     from isp.fast.exports import beside, digest_of, stamp
+    from isp.fast.integers import obstacle
     from isp.files import whole_file
     from isp.locate import find_model
     from isp.nets.export import export_network, require
@@ -93,10 +94,10 @@ def run(arguments: argparse.Namespace) -> None:
         quantised = quantise(onnx.load(export.path), inputs, counts, arguments.keep)
         onnx.save(quantised, part)
         stamp(part, digest, export._replace(ranges=ranges_of(quantised, inputs)))
-        runtime = installed()
+        runtime = "kernel" if obstacle(part) is None else installed()
         assert runtime is not None
         integers = open_export(part, digest, runtime)
-        print(f"{'S, O':>16} {'float32':>8} {'int8':>8}  dB, {PACKAGES[runtime]}")
+        print(f"{'S, O':>16} {'float32':>8} {'int8':>8}  dB, {runtime}")
         for level, batches in held.items():
             figures = [sum(psnr(model, net, batch) for batch in batches) / len(batches) for net in (model, integers)]
             print(f"{'{:g}, {:g}'.format(*level):>16} {figures[0]:8.3f} {figures[1]:8.3f}")

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from isp.fast import integers as integers_
+from isp.fast import integers
 from isp.fast.engine import PACKAGES, installed, matrix_bfloat16, native_bfloat16
 from isp.fast.exports import Export, beside, digest_of, find_export, read_export
 from isp.locate import find_model
@@ -33,20 +33,20 @@ class Choice(NamedTuple):
 def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -> Choice:
     """The runtime and the precision that a model runs with, where they are left open.
 
-    runtime auto: OpenVINO, else onnxruntime, where it is installed and the network's file is there or can be made; else
-    PyTorch. precision auto, in OpenVINO: int8, where such a file lies beside the weights, unless the processor
-    multiplies matrices of bfloat16 and the network is there for that; else bfloat16 where the processor has it; float32
-    in all other cases.
+    runtime auto: the compiled kernel, of a file in int8 that it runs on this processor; else OpenVINO, else onnxruntime,
+    where it is installed and the network's file is there or can be made; else PyTorch. precision auto: int8 in the
+    kernel; in OpenVINO int8, where such a file lies beside the weights, unless the processor multiplies matrices of
+    bfloat16 and the network is there for that, else bfloat16 where the processor has it; float32 in all other cases.
     ValueError, in one line, for what is no model, not installed, or not there.
     """
     weights = find_model(source)
     stat = weights.stat()
     sha256 = _digest(weights, (stat.st_mtime_ns, stat.st_size))
     quantised = beside(weights, "int8")
-    integers = quantised.is_file()
+    in_integers = quantised.is_file()
     reason = f"options.runtime: {runtime}"
     if runtime in ("auto", "kernel"):
-        obstacle = integers_.obstacle(quantised) if integers else f"no {quantised}"
+        obstacle = integers.obstacle(quantised) if in_integers else f"no {quantised}"
         if precision not in ("auto", "int8"):
             obstacle = f"precision {precision}; the kernel runs int8"
         if obstacle is None:
@@ -57,7 +57,7 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
     if runtime == "auto":
         runtime = installed() or "torch"
         reason = "auto: neither openvino nor onnxruntime is installed" if runtime == "torch" else "auto: installed"
-        in_bytes = precision == "int8" or (precision == "auto" and runtime == "openvino" and integers)
+        in_bytes = precision == "int8" or (precision == "auto" and runtime == "openvino" and in_integers)
         if runtime != "torch" and not in_bytes and find_export(weights, "float32") is None and not can_export():
             runtime, reason = "torch", "auto: no export of the model, and onnx or onnxscript is not installed"
     elif runtime != "torch" and find_spec(PACKAGES[runtime]) is None:
@@ -75,13 +75,13 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
         precision = "float32"
         if runtime == "openvino":
             rather = matrix_bfloat16() and find_export(weights, "bfloat16") is not None
-            if integers and not rather:
+            if in_integers and not rather:
                 precision = "int8"
             elif native_bfloat16():
                 precision = "bfloat16"
     if precision == "bfloat16" and not (runtime == "openvino" and native_bfloat16()):
         raise ValueError("precision bfloat16 needs OpenVINO and a processor with avx512_bf16 or amx_bf16")
-    if precision == "int8" and not integers:
+    if precision == "int8" and not in_integers:
         raise ValueError(f"no {quantised}; python -m tools.quantise makes it")
     return Choice(weights, sha256, runtime, precision, find_export(weights, precision), reason)
 

@@ -1,5 +1,5 @@
-"""The render with a network, without PyTorch: tile by tile the compiled kernel makes its inputs, OpenVINO or
-onnxruntime runs it, and the kernel takes its output to the picture.
+"""The render with a network, without PyTorch: tile by tile the compiled kernel makes its inputs, OpenVINO, onnxruntime
+or the kernel itself runs it, and the kernel takes its output to the picture.
 
 It gives what isp.pipeline gives with the same export. `obstacle` tells for which files, options and models there is no
 such way; those go through isp.pipeline.
@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, pairwise, product, repeat
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from isp.output import Rows
 from isp.parameters import RenderParameters, resolve
 from isp.raw.image import RawImage
 from isp.raw.metadata import RawMetadata
+
+if TYPE_CHECKING:
+    from isp.fast.models import Choice
 
 MARGIN = 16  # packed samples of reflected frame around the frame, as isp.nets.inference
 MEMORY = 0.5e9  # bytes that all tiles together may take in the network; with more, less work and as much paging
@@ -100,10 +103,7 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
 
     assert p.model is not None
     choice = choose(p.model, p.runtime, p.precision)
-    export, meta = choice.export(), raw.meta
-    if choice.runtime == "kernel":
-        export = export._replace(sample_bytes=sample_bytes(read_network(export.path)))
-        memory = min(memory, KERNEL_MEMORY)
+    meta, (export, memory) = raw.meta, needs(choice, memory)
     saturated = classical.counted(raw, p)
     mosaic = Mosaic.from_buffer_copy(saturated)
     mosaic.toe = export.config["toe"] or 0
@@ -149,6 +149,14 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
         list(pool.map(develop, tiles, chain(filled, repeat(None))))
         list(pool.map(saturate, range(0, height, ROWS)))
     return rgb
+
+
+def needs(choice: Choice, memory: float = MEMORY) -> tuple[Export, float]:
+    """What a model's file says, with what a sample needs in its runtime, and how much of the memory is worth using."""
+    export = choice.export()
+    if choice.runtime != "kernel":
+        return export, memory
+    return export._replace(sample_bytes=sample_bytes(read_network(export.path))), min(memory, KERNEL_MEMORY)
 
 
 class Inputs(NamedTuple):
