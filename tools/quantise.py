@@ -19,9 +19,9 @@ examples:
   python -m tools.quantise models/mine --data photos/ dead-leaves --crops 48 -Y
 
 Writes model-int8.onnx beside the weights, which `isp.render --model NAME` then takes by itself where the compiled
-kernel or OpenVINO runs it (--precision float32: not). Crops of the pictures, held out or not, become noisy mosaics by a recipe, as for
-training; some get no noise and some the highest, so that ranges hold for both. What it costs is printed: PSNR of the
-linear camera RGB under the model's curve, float32 and int8, on crops that ranges were not taken from.
+kernel or OpenVINO runs it (--precision float32: not). Crops of the pictures, held out or not, become noisy mosaics by a
+recipe, as for training; some get no noise and some the highest, so that ranges hold for both. What it costs is printed:
+PSNR of the linear camera RGB under the model's curve, float32 and int8, on crops that ranges were not taken from.
 
 exit code: 0 written, 2 wrong usage, no model, or a package is missing
 """

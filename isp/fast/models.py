@@ -33,10 +33,11 @@ class Choice(NamedTuple):
 def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -> Choice:
     """The runtime and the precision that a model runs with, where they are left open.
 
-    runtime auto: the compiled kernel, of a file in int8 that it runs on this processor; else OpenVINO, else onnxruntime,
-    where it is installed and the network's file is there or can be made; else PyTorch. precision auto: int8 in the
-    kernel; in OpenVINO int8, where such a file lies beside the weights, unless the processor multiplies matrices of
-    bfloat16 and the network is there for that, else bfloat16 where the processor has it; float32 in all other cases.
+    runtime auto: the compiled kernel, of a file in int8 that it runs on this processor; else OpenVINO, else
+    onnxruntime, where it is installed and the network's file is there or can be made; else PyTorch. precision auto:
+    int8 in the kernel; in OpenVINO int8, where such a file lies beside the weights, unless the processor multiplies
+    matrices of bfloat16 and the network is there for that, else bfloat16 where the processor has it; float32 in all
+    other cases.
     ValueError, in one line, for what is no model, not installed, or not there.
     """
     weights = find_model(source)
