@@ -75,20 +75,13 @@ tifffile.imwrite(sys.argv[2], rgb)
 RENDER = ("-m", "isp.render", "{file}", "-o", "{out}", "-Y", "--bits", "8")
 NEUTRAL = (*RENDER, "--look", "neutral")
 LEARNED = f"isp, {DEFAULT_MODEL}"
+INT8 = ("--precision", "int8")
 COMMANDS: dict[str, tuple[str, ...]] = {  # after the interpreter's name
     "isp, malvar2004": (*NEUTRAL, "--demosaic", "malvar2004"),
     "isp, msg": (*NEUTRAL, "--demosaic", "msg"),
     LEARNED: (*NEUTRAL, "--model", DEFAULT_MODEL, "--precision", "float32"),
-    f"{LEARNED}, int8": (*NEUTRAL, "--model", DEFAULT_MODEL, "--precision", "int8"),
-    f"{LEARNED}, int8 in OpenVINO": (
-        *NEUTRAL,
-        "--model",
-        DEFAULT_MODEL,
-        "--precision",
-        "int8",
-        "--runtime",
-        "openvino",
-    ),
+    f"{LEARNED}, int8": (*NEUTRAL, "--model", DEFAULT_MODEL, *INT8),
+    f"{LEARNED}, int8 in OpenVINO": (*NEUTRAL, "--model", DEFAULT_MODEL, *INT8, "--runtime", "openvino"),
     "isp, no options": RENDER,
     "rawpy LINEAR": ("-c", RAWPY, "{file}", "{out}", "LINEAR"),
     "rawpy PPG": ("-c", RAWPY, "{file}", "{out}", "PPG"),

@@ -6,9 +6,9 @@
 Of each model, interleaved, medians of the rounds, with as many threads as --threads says:
 
 - the network alone on one tile: PyTorch with planes first and with planes last, onnxruntime, OpenVINO in float32, in
-  bfloat16 where the processor has it and in int8 where the model has it, and int8 by the compiled kernel; against a chain of 3x3 convolutions of 64
-  planes in float32, the better of PyTorch and OpenVINO, measured in the same rounds. Operations are two for each
-  multiply-accumulate of the network.
+  bfloat16 where the processor has it and in int8 where the model has it, and int8 by the compiled kernel; against a
+  chain of 3x3 convolutions of 64 planes in float32, the better of PyTorch and OpenVINO, measured in the same rounds.
+  Operations are two for each multiply-accumulate of the network.
 - a frame of noise from counts to camera RGB in memory: PyTorch (planes last) and without it, in each precision; there
   in the tiles that fit into its memory, and in those of unlimited memory. The pixel factor is what tiles see over what
   the frame is.
@@ -268,17 +268,8 @@ def noise_frame(megapixels: float) -> RawImage:
 
 def peak_memory(name: str, runtime: str, precision: str, megapixels: float, threads: int) -> float:
     """MB that a process of its own takes at most to bring the frame to codes."""
-    given = [
-        sys.executable,
-        "-m",
-        "benchmarks.runtimes",
-        "--peak",
-        name,
-        runtime,
-        precision,
-        f"{megapixels}",
-        f"{threads}",
-    ]
+    given = [sys.executable, "-m", "benchmarks.runtimes"]
+    given += ["--peak", name, runtime, precision, str(megapixels), str(threads)]
     with tempfile.TemporaryDirectory() as folder:
         return command(given, Path(folder, "log"))["peak_mb"]
 
