@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +36,7 @@ FREE_BYTES = 1 << 26
 MOST_EXPANSION = {JPEG: 16, DEFLATE: 100, LOSSY_JPEG: 200, JPEG_XL: 1000}
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """How the pixels lie in the file."""
 
     height: int
