@@ -16,8 +16,11 @@ from typing import Any
 # module: what NumPy looks up in it while it is imported, and does without
 _PUT_OFF: dict[str, dict[str, Any]] = {
     "ast": {},
+    "bz2": {},
+    "gettext": {"gettext": str, "ngettext": lambda one, more, number: one if number == 1 else more},
     "inspect": {"cleandoc": str, "signature": lambda _: None},
     "ipaddress": {},
+    "lzma": {},
     "pickle": {},
     "platform": {},
     "textwrap": {},
