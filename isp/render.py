@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from isp import ahead
 from isp._version import __version__
 from isp.options import (
     DEFAULT_MODEL,
@@ -182,6 +183,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
     if __name__ == "__main__":
+        if arguments.workers == 1:
+            ahead.begin(Path(arguments.inputs[0]))
         startup.finish()
     try:
         try:

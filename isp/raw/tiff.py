@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from mmap import mmap
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -58,8 +59,9 @@ NAMES = {
 class Source:
     """A file's bytes by position, each request checked against its size. Safe to use from several threads."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, memory: mmap | None = None) -> None:
         self.file = file
+        self.memory = memory  # all of it, where it was read ahead
         self.size = os.fstat(file.fileno()).st_size
         self._lock = threading.Lock()
 
@@ -71,6 +73,8 @@ class Source:
 
     def read(self, offset: int, count: int, what: str) -> bytes:
         self.check(offset, count, what)
+        if self.memory is not None:
+            return self.memory[offset : offset + count]
         with self._lock:
             self.file.seek(offset)
             data = self.file.read(count)
