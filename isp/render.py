@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ in ("__main__", "__mp_main__"):  # a process of our own
+    from isp import startup
+
+    startup.begin()
+
 import argparse
 import os
 import sys
@@ -10,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from isp import ahead
 from isp._version import __version__
 from isp.options import (
     DEFAULT_MODEL,
@@ -176,6 +182,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     parser = build_parser()
     arguments = parser.parse_args(argv)
+    if __name__ == "__main__":
+        if arguments.workers == 1:
+            ahead.begin(Path(arguments.inputs[0]))
+        startup.finish()
     try:
         try:
             jobs = _jobs(arguments)
@@ -296,9 +306,9 @@ class _CallableModule(ModuleType):
 if __name__ in ("__main__", "__mp_main__"):  # in processes of our own
     # OpenVINO's converter of other formats takes longer to import than all the rest of it, which does without
     sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
-    # NumPy hangs its docstrings in while it starts, a tenth of that time, and nobody reads them here
-    for _name in ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars"):
-        sys.modules[_name] = ModuleType(_name)
+
+if __name__ == "__mp_main__":
+    startup.finish()
 
 if __name__ == "__main__":
     code = main()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -123,7 +122,13 @@ def fraction(value: float, kind: int, name: str) -> tuple[int, int]:
             f"{name} holds {value:g}, which {'a' if kind == SRATIONAL else 'an unsigned'} TIFF fraction cannot"
         )
     largest = int(most / max(1.0, abs(value)))
-    for limit in (1000, 10**6, 10**9, largest):
+    for bottom in range(1, min(1000, largest) + 1):  # as most values are; two such fractions differ by 1e-6 or more
+        top = round(value * bottom)
+        if top / bottom == value:
+            return top, bottom
+    from fractions import Fraction  # takes 2 ms to import
+
+    for limit in (10**6, 10**9, largest):
         ratio = Fraction(value).limit_denominator(min(limit, largest))
         if ratio.numerator / ratio.denominator == value:
             break

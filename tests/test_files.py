@@ -47,6 +47,32 @@ def test_disk_is_waited_for_unless_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(synced) == 1
 
 
+@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("linked", [False, True])
+def test_old_file_is_replaced_where_names_can_be_swapped_and_where_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool, linked: bool
+) -> None:
+    if not able:
+        monkeypatch.setattr("isp.files._swap", lambda *_: False)
+    path, other = tmp_path / "a.png", tmp_path / "other"
+    (other if linked else path).write_bytes(b"old")
+    if linked:
+        path.symlink_to(other)
+    with whole_file(path, overwrite=True, sync=False) as temporary:
+        temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+    assert not path.is_symlink()
+    assert set(tmp_path.iterdir()) == ({path, other} if linked else {path})
+    assert not linked or other.read_bytes() == b"old"
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError), whole_file(tmp_path / "a", overwrite=True, sync=False) as temporary:
+        temporary.write_bytes(b"new")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
 @pytest.mark.parametrize("named", [False, True])
 def test_an_error_of_the_system_names_the_file(tmp_path: Path, named: bool) -> None:
     path = tmp_path / "a.bin"

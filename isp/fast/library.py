@@ -14,11 +14,11 @@ import shutil
 import time
 from contextlib import suppress
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
 from isp.cache import cache_folder, own_folder, refuse_shared
+from isp.digest import md5
 from isp.files import whole_file
 
 SOURCES = tuple(
@@ -107,10 +107,11 @@ def _key(program: Path, flags: list[str]) -> str:
     process of its own would tell."""
     real = program.resolve()
     state = real.stat()
-    digest = sha256(b"".join(source.read_bytes() for source in sorted(SOURCES[0].parent.glob("*.c"))))
+    sources = b"".join(source.read_bytes() for source in sorted(SOURCES[0].parent.glob("*.c")))
+    digest = md5(sources, usedforsecurity=False)
     names = [source.name for source in SOURCES]
     digest.update(f"{names} {flags} {real} {state.st_size} {state.st_mtime_ns} {MACHINE} {_processor()}".encode())
-    return digest.hexdigest()[:24]
+    return str(digest.hexdigest()[:24])
 
 
 def _processor() -> str:

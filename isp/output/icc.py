@@ -7,12 +7,12 @@ encodings exactly; version 2 would need tables. The same space always gives the 
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from functools import cache
 
 import numpy as np
 
+from isp.digest import md5
 from isp.primaries import CURVES, SPACES, Curve, bradford, rgb_to_xyz, xy_to_xyz
 
 D50 = np.array([63190, 65536, 54061]) / 65536  # XYZ of the connection space's white, as the header holds it
@@ -58,7 +58,7 @@ def _assemble(tags: dict[bytes, bytes]) -> bytes:
     header = struct.pack(">I4xI4s4s4s", size, 0x04300000, b"mntr", b"RGB ", b"XYZ ") + date + b"acsp"
     header = header.ljust(68, b"\0") + _fixed(D50)
     unsigned = header.ljust(128, b"\0") + table + data  # its identity is still zero
-    identity = hashlib.md5(unsigned, usedforsecurity=False).digest()  # ICC.1:2010, 7.2.18
+    identity = md5(unsigned, usedforsecurity=False).digest()  # ICC.1:2010, 7.2.18
     return unsigned[:84] + identity + unsigned[100:]
 
 

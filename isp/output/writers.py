@@ -1,5 +1,7 @@
 """One function per file format: pixels to a file, with the colour profile and the EXIF block inside.
 
+path: an empty file. It is written into rather than emptied once more, after which ext4 would start to write it to the
+disk, and wait for its place there, as it is closed.
 pixels: H W 3 (EXR and float TIFF also H W), contiguous, in the type that the file holds. Nothing is rounded, clipped or
 renamed here.
 """
@@ -34,7 +36,7 @@ def write_png(path: Path, pixels: np.ndarray, meta: RawMetadata | None, space: s
     described = chunk(b"eXIf", exif_block(meta, pixels.shape[1], pixels.shape[0], space))
     if icc := profile(space):
         described = chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc, 9)) + described
-    with open(path, "wb") as file:
+    with open(path, "rb+") as file:
         file.writelines(png_parts(pixels, described))
 
 
@@ -55,7 +57,7 @@ def open_tiff(
         raise ValueError(f"the picture takes {height * row / 1e9:.1f} GB; the offsets of a TIFF end at 4 GB")
     photometric = 2 if len(shape) == 3 else 1  # RGB, or black is zero
     start = len(HEADER)
-    with open(path, "wb") as file:
+    with open(path, "rb+") as file:
         file.write(HEADER)
         file.flush()
         yield lambda first, rows: write_at(file, rows.data.cast("B"), start + first * row)

@@ -43,6 +43,7 @@ def read(path: str | Path) -> RawImage:
 def _read(path: Path) -> tuple[RawImage, list[str]]:
     from dataclasses import replace
 
+    from isp import ahead
     from isp.raw.tiff import Source, open_source, read_ifds
 
     with open_source(path) as file:
@@ -51,7 +52,7 @@ def _read(path: Path) -> tuple[RawImage, list[str]]:
 
             if path.suffix.lower() == ".npy" or find_sidecar(path):
                 return read_headerless(path), []
-        source = Source(file)
+        source = Source(file, ahead.taken(path, file))
         if source.size == 0:
             raise RawFileError("the file is empty")
         head = source.read(0, min(4, source.size), "header")

@@ -4,9 +4,8 @@ Specification" 1.7.1; numbers of chapters and names of tags are its own."""
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -215,8 +214,7 @@ def _opcodes(ifd: Ifd, code: int) -> tuple[Opcode, ...]:
         raise type(error)(f"{ifd.origin(code)}: {error}") from error
 
 
-@dataclass(frozen=True)
-class _Calibration:
+class _Calibration(NamedTuple):
     """The tags of one of up to three calibration illuminants."""
 
     number: int

@@ -8,9 +8,10 @@ TIFF 6.0, DNG 1.7.1 chapter 3 and, for floating-point predictors, TIFF Technical
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +37,7 @@ FREE_BYTES = 1 << 26
 MOST_EXPANSION = {JPEG: 16, DEFLATE: 100, LOSSY_JPEG: 200, JPEG_XL: 1000}
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """How the pixels lie in the file."""
 
     height: int
@@ -88,9 +88,36 @@ def read_pixels(ifd: Ifd, height: int, width: int, samples: int) -> np.ndarray:
     it claims.
     """
     layout = _layout(ifd, height, width, samples)
-    pixels = np.empty((height, width, samples), layout.dtype)
-    decode = _DECODERS[layout.compression]
+    pixels = _in_memory(ifd, layout)
+    if pixels is None:
+        pixels = np.empty((height, width, samples), layout.dtype)
+        _fill(pixels, layout, ifd)
+    if layout.floating and not np.isfinite(pixels).all():
+        raise RawFileError(f"{ifd.name} holds {int((~np.isfinite(pixels)).sum())} pixels that are not finite numbers")
+    for axis, code in ((0, 50975), (1, 52547)):
+        pixels = _interleave(pixels, axis, ifd, code)
+    return pixels if samples > 1 else pixels[..., 0]
 
+
+def _in_memory(ifd: Ifd, layout: Layout) -> np.ndarray | None:
+    """The pixels in a file that was read ahead, where they lie there as they are handed out; None elsewhere."""
+    memory, dtype = ifd.source.memory, layout.dtype
+    if memory is None or layout.compression != UNCOMPRESSED or len(layout.offsets) > 1 or layout.tiled:
+        return None
+    if layout.bits != 8 * dtype.itemsize or layout.offsets[0] % dtype.itemsize or not _native(ifd):
+        return None
+    shape = (layout.height, layout.width, layout.samples)
+    return np.frombuffer(memory, dtype, math.prod(shape), layout.offsets[0]).reshape(shape)
+
+
+def _native(ifd: Ifd) -> bool:
+    """Whether the file's byte order is the processor's."""
+    return np.dtype(ifd.order + "u2").isnative
+
+
+def _fill(pixels: np.ndarray, layout: Layout, ifd: Ifd) -> None:
+    """The pixels, height width samples, from all segments."""
+    decode = _DECODERS[layout.compression]
     count = len(layout.offsets)
 
     def segment(index: int) -> tuple[str, np.ndarray]:
@@ -105,7 +132,7 @@ def read_pixels(ifd: Ifd, height: int, width: int, samples: int) -> np.ndarray:
         what, region = segment(index)
         if decode is _uncompressed and not layout.tiled and region.flags.c_contiguous and layout.bits in (8, 16, 32):
             ifd.source.read_into(layout.offsets[index], region, what)
-            if not np.dtype(ifd.order + "u2").isnative:
+            if not _native(ifd):
                 region.byteswap(inplace=True)
             return
         data = ifd.source.read(layout.offsets[index], layout.counts[index], what)
@@ -131,11 +158,6 @@ def read_pixels(ifd: Ifd, height: int, width: int, samples: int) -> np.ndarray:
         in_threads(place_two, range(0, count, 2), min(processors(), -(-count // 2)))
     else:
         in_threads(place, range(count), 1 if layout.compression == UNCOMPRESSED else min(processors(), count))
-    if layout.floating and not np.isfinite(pixels).all():
-        raise RawFileError(f"{ifd.name} holds {int((~np.isfinite(pixels)).sum())} pixels that are not finite numbers")
-    for axis, code in ((0, 50975), (1, 52547)):
-        pixels = _interleave(pixels, axis, ifd, code)
-    return pixels if samples > 1 else pixels[..., 0]
 
 
 def _layout(ifd: Ifd, height: int, width: int, samples: int) -> Layout:

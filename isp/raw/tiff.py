@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -59,8 +59,9 @@ NAMES = {
 class Source:
     """A file's bytes by position, each request checked against its size. Safe to use from several threads."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, memory: mmap | None = None) -> None:
         self.file = file
+        self.memory = memory  # all of it, where it was read ahead
         self.size = os.fstat(file.fileno()).st_size
         self._lock = threading.Lock()
 
@@ -72,6 +73,8 @@ class Source:
 
     def read(self, offset: int, count: int, what: str) -> bytes:
         self.check(offset, count, what)
+        if self.memory is not None:
+            return self.memory[offset : offset + count]
         with self._lock:
             self.file.seek(offset)
             data = self.file.read(count)
@@ -89,10 +92,9 @@ class Source:
             raise RawFileError(f"{what}: only {done} of {array.nbytes} bytes could be read")
 
 
-@dataclass(frozen=True)
-class Tag:
+class Tag(NamedTuple):
     kind: int  # TIFF type
-    count: int
+    number: int  # of values
     offset: int  # of the value in the file
 
 
@@ -150,7 +152,7 @@ class Ifd:
         tag = self._counted(code, 0, most)
         if tag.kind not in BYTES:
             raise RawFileError(f"{self.origin(code)} has TIFF type {tag.kind}; expected bytes")
-        return self.source.read(tag.offset, tag.count, self.origin(code))
+        return self.source.read(tag.offset, tag.number, self.origin(code))
 
     def text(self, code: int) -> str | None:
         """The printable text before the first NUL, None where there is none."""
@@ -166,14 +168,14 @@ class Ifd:
             raise RawFileError(f"{self.name} has no tag {code} {NAMES.get(code, '')}".rstrip())
         tag = self.tags[code]
         most = least if most is None else most
-        if not least <= tag.count <= most:
+        if not least <= tag.number <= most:
             expected = f"{least}" if least == most else f"{least} to {most}"
-            raise RawFileError(f"{self.origin(code)} has {tag.count} value(s); expected {expected}")
+            raise RawFileError(f"{self.origin(code)} has {tag.number} value(s); expected {expected}")
         return tag
 
     def _array(self, code: int, tag: Tag, kind: str, each: int = 1) -> np.ndarray:
         dtype = np.dtype(self.order + kind)
-        data = self.source.read(tag.offset, tag.count * each * dtype.itemsize, self.origin(code))
+        data = self.source.read(tag.offset, tag.number * each * dtype.itemsize, self.origin(code))
         return np.frombuffer(data, dtype)
 
 
