@@ -10,6 +10,9 @@ Linear values: black 0, white 1. Positions are those of the active area. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __AVX512BW__
+#include <immintrin.h>
+#endif
 
 enum { TILE = 512, MARGIN = 16, WIDE = TILE + 2 * MARGIN, GUARD = 16, STRIDE = WIDE + 2 * GUARD }; /* columns */
 enum { BILINEAR, MALVAR2004, MSG };                                                                /* demosaics */
@@ -72,6 +75,7 @@ struct colour {
     const float *around; /* grid of colours for RECONSTRUCT, rows x cols x 4; NULL while it is being gathered */
     int32_t highlights, two_matrices, compress, filmic, bits;
     float slope, knee, scale, exponent, offset; /* isp.primaries.Curve */
+    float stretch, shift, cubics[4][32];        /* the same to codes: isp.fast.structures.cubics */
 };
 
 struct picture {
@@ -115,20 +119,22 @@ INLINE float power(float x, float p) {
     return of_bits(to_bits(exp2) + (int32_t)((uint32_t)to_bits(whole) << 23));
 }
 
-/* x^(-1/3) for normal x > 0, to rounding: a guess from the exponent (h below within 0.103), then two steps of
-r (1 - h)^(-1/3), h = 1 - x r^3, expanded as far as each needs. */
+/* A guess of x^(-1/3) for normal x > 0, from its exponent: 1 - x r^3 lies within 0.1022. */
+INLINE float guessed(float x) { return of_bits((int32_t)(1.4199e9f - (1.0f / 3) * (float)to_bits(x))); }
+
+/* x^(-1/3) for normal x > 0, to rounding: the guess times a minimax fit of (1 - h)^(-1/3) (1e-7), h = 1 - x r^3. */
 INLINE float inverse_cbrt(float x) {
-    float r = of_bits((int32_t)(1.4199e9f - (1.0f / 3) * (float)to_bits(x)));
-    float h = 1 - x * r * (r * r);
-    r += r * h * ((1.0f / 3) + h * ((2.0f / 9) + h * (14.0f / 81)));
-    h = 1 - x * r * (r * r);
-    return r + r * h * ((1.0f / 3) + h * (2.0f / 9));
+    float r = guessed(x), h = 1 - x * r * (r * r);
+    return r * (1 + h * (0.333328802f + h * (0.222214149f + h * (0.174526305f + h * 0.145910227f))));
 }
 
-/* isp.stages.demosaic.curve. root: the cube root of the toe. */
+/* isp.stages.demosaic.curve. root: the cube root of the toe. That of a is a r^2 times a minimax fit of (1 - h)^(-2/3)
+(2e-8). */
 INLINE float to_curve(float x, float toe, float root) {
-    float a = fabsf(x) + toe, r = inverse_cbrt(a);
-    return copysignf(a * r * r - root, x);
+    float a = fabsf(x) + toe, r = guessed(a), s = a * r * r, h = 1 - s * r;
+    float fit = 0.459159675f + h * 0.429295602f;
+    fit = 1 + h * (0.666666704f + h * (0.555529412f + h * (0.493793925f + h * fit)));
+    return copysignf(s * fit - root, x);
 }
 
 INLINE float from_curve(float y, float root) {
@@ -435,61 +441,23 @@ static void compress_gamut(float *restrict r, float *restrict g, float *restrict
     }
 }
 
-INLINE uint32_t code(const struct colour *k, float x, float top) {
-    x = clamp(x, 0, 1);
-    return (uint32_t)(int32_t)(encoded(k, x) * top + 0.5f);
-}
-
-/* Interleaved codes at out, out + step ...; step 3 or 6 is a row of the picture as it lies in memory. */
-static void write_codes(const struct colour *colour, const float *r, const float *g, const float *b, int n, uint8_t *out,
-                        int64_t step) {
-    const struct colour copy = *colour, *k = &copy; /* which no store to pixels can change */
-    if (k->bits == 8) {
-        uint32_t pixels[TILE + 2];
-        INDEPENDENT
-        for (int i = 0; i < n; i++)
-            pixels[i] = code(k, r[i], 255) | code(k, g[i], 255) << 8 | code(k, b[i], 255) << 16;
-        int i = 0;
-        if (step == 3)
-            for (; i + 4 <= n; i += 2) { /* two pixels in a store of eight bytes, the last two written over by the next */
-                uint64_t two;
-                memcpy(&two, pixels + i, 8);
-                two = (two & 0xffffff) | (two >> 8 & 0xffffff000000);
-                memcpy(out + 3 * i, &two, 8);
-            }
-        for (; i < n; i++)
-            for (int c = 0; c < 3; c++) out[i * step + c] = (uint8_t)(pixels[i] >> 8 * c);
-    } else {
-        uint64_t pixels[TILE];
-        INDEPENDENT
-        for (int i = 0; i < n; i++)
-            pixels[i] = code(k, r[i], 65535) | (uint64_t)code(k, g[i], 65535) << 16 | (uint64_t)code(k, b[i], 65535) << 32;
-        int i = 0;
-        if (step == 6)
-            for (; i + 2 <= n; i++) memcpy(out + 6 * i, pixels + i, 8);
-        for (; i < n; i++) memcpy(out + i * step, pixels + i, 6);
-    }
-}
-
-/* A row of a tile, n pixels from y, x on, from white-balanced camera RGB (which it overwrites) to the picture. */
-static void finish(const struct colour *k, const struct picture *p, int rows, int y, int x, int n, float *r, float *g,
-                   float *b, const float (*limit)[STRIDE]) {
-    if (k->highlights == RECONSTRUCT) {
-        if (!k->around) {
-            if (y % 2 == 0) gather(p->seen + ((int64_t)(y / GRID) * p->grid_cols + x / GRID) * 4, r, g, b, limit, n);
-            p->near[(int64_t)y * p->tiles + x / TILE] |= any_near(r, g, b, limit, n);
-        } else if (any_near(r, g, b, limit, n)) {
-            for (int i = 0; i < n; i++) {
-                float saturation[3] = {limit[0][i], limit[1][i], limit[2][i]};
-                if (r[i] > NEAR * saturation[0] || g[i] > NEAR * saturation[1] || b[i] > NEAR * saturation[2])
-                    raise(k, p, rows, y, x + i, (float *[]){r + i, g + i, b + i}, saturation);
-            }
+/* Highlights of a row of a tile, in its order; limit: what saturation is. */
+static void mend_highlights(const struct colour *k, const struct picture *p, int rows, int y, int x, int n, float *r,
+                            float *g, float *b, const float (*limit)[STRIDE]) {
+    if (!k->around) {
+        if (y % 2 == 0) gather(p->seen + ((int64_t)(y / GRID) * p->grid_cols + x / GRID) * 4, r, g, b, limit, n);
+        p->near[(int64_t)y * p->tiles + x / TILE] |= any_near(r, g, b, limit, n);
+    } else if (any_near(r, g, b, limit, n)) {
+        for (int i = 0; i < n; i++) {
+            float saturation[3] = {limit[0][i], limit[1][i], limit[2][i]};
+            if (r[i] > NEAR * saturation[0] || g[i] > NEAR * saturation[1] || b[i] > NEAR * saturation[2])
+                raise(k, p, rows, y, x + i, (float *[]){r + i, g + i, b + i}, saturation);
         }
     }
-    if (y < p->top || y >= p->bottom) return;
-    int from = x < p->left ? p->left - x : 0, to = x + n > p->right ? p->right - x : n;
-    if (from >= to) return;
-    r += from, g += from, b += from, n = to - from;
+}
+
+/* From white-balanced camera RGB to linear RGB of the output, n pixels in any order. */
+static void develop(const struct colour *k, float *r, float *g, float *b, int n) {
     if (k->highlights == CLIP)
         INDEPENDENT
         for (int i = 0; i < n; i++) r[i] = least(r[i], 1), g[i] = least(g[i], 1), b[i] = least(b[i], 1);
@@ -503,7 +471,209 @@ static void finish(const struct colour *k, const struct picture *p, int rows, in
     if (k->two_matrices) apply_matrix(k->second, r, g, b, n);
     if (k->compress) compress_gamut(r, g, b, n);
     if (k->filmic) apply_filmic(r, g, b, n);
-    write_codes(k, r, g, b, n, p->corner + (y - p->top) * p->row + (x + from - p->left) * p->column, p->column);
+}
+
+/* ------------------------------------------------------------------ from linear RGB to the bytes of pixels
+
+Rows of a tile come in two orders: as they lie, or split, those of even columns and behind them those of odd ones. */
+
+#ifdef __AVX512BW__
+
+struct encoder { __m512 stretch, shift, low[4], high[4]; };
+
+INLINE struct encoder encoder_of(const struct colour *k) {
+    struct encoder e;
+    e.stretch = _mm512_set1_ps(k->stretch), e.shift = _mm512_set1_ps(k->shift);
+    for (int i = 0; i < 4; i++) e.low[i] = _mm512_loadu_ps(k->cubics[i]), e.high[i] = _mm512_loadu_ps(k->cubics[i] + 16);
+    return e;
+}
+
+/* isp.fast.structures.cubics: codes, of which those under 0 are left to saturation. NaN becomes one of them. */
+INLINE __m512i codes(const struct encoder *e, __m512 x) {
+    const __m512 below_one = _mm512_set1_ps(0.99999994f);
+    const __m512i first = _mm512_set1_epi32((127 - 8) << 2); /* 2^-8, by its exponent and two bits of the mantissa */
+    __m512 u = _mm512_min_ps(below_one, _mm512_fmadd_ps(x, e->stretch, e->shift));
+    __m512i piece = _mm512_max_epi32(_mm512_srai_epi32(_mm512_castps_si512(u), 21), first);
+    __m512 y = _mm512_permutex2var_ps(e->low[3], piece, e->high[3]); /* of piece its lowest five bits count */
+    for (int i = 2; i >= 0; i--) y = _mm512_fmadd_ps(y, u, _mm512_permutex2var_ps(e->low[i], piece, e->high[i]));
+    return _mm512_cvtps_epi32(y);
+}
+
+/* How 32 pixels are packed: two vectors of 16 of each colour are joined lane by lane, so that a lane holds four of one
+vector and four of the other; `within` orders the bytes of a lane, `place` those of the vectors, in groups of four bytes
+(8 bits) or eight (16 bits). */
+struct packer {
+    __m512i within[3], place[3];
+    __mmask8 third[3]; /* 16 bits: groups that come from the third vector */
+    int split;
+};
+
+static struct packer packer_of(int bits, int split) {
+    struct packer p = {.split = split};
+    int half = bits == 8 ? 1 : 2;
+    for (int v = 0; v < 3; v++) {
+        uint8_t within[64] = {0};
+        uint32_t place[16] = {0};
+        for (int i = 0; i < 64; i++) {
+            int number = (v * 16 + i % 16) / half, pixel = number / 3 % 8, at = split ? pixel % 2 * 4 + pixel / 2 : pixel;
+            within[i] = bits == 16 ? 2 * at + i % 2 : number % 3 == 1 ? 8 + at : at; /* green lies behind red */
+        }
+        for (int i = 0; i < 16 / half; i++) { /* a lane fills six groups, or three and three */
+            int to = v * 16 / half + i, lane = split ? to / 6 % 4 : to % 12 / 3;
+            int group = split ? to % 6 : to / 12 % 2 * 3 + to % 3, groups = 4 / half;
+            int from = group / groups * (16 / half) + lane * groups + group % groups;
+            place[i * half] = from;
+            if (from >= 2 * (16 / half)) p.third[v] |= 1 << i;
+        }
+        p.within[v] = _mm512_loadu_si512(within);
+        p.place[v] = _mm512_loadu_si512(place);
+    }
+    return p;
+}
+
+INLINE void pack_8(const struct packer *p, const __m512i c[3][2], uint8_t *out) {
+    __m512i r = _mm512_packus_epi32(c[0][0], c[0][1]), g = _mm512_packus_epi32(c[1][0], c[1][1]);
+    __m512i b = _mm512_packus_epi32(c[2][0], c[2][1]), rg = _mm512_packus_epi16(r, g);
+    b = _mm512_packus_epi16(b, b);
+    __m512i begin = _mm512_shuffle_epi8(rg, p->within[0]), end = _mm512_shuffle_epi8(rg, p->within[1]);
+    begin = _mm512_mask_shuffle_epi8(begin, 0x4924492449244924, b, p->within[0]);
+    end = _mm512_mask_shuffle_epi8(end, 0x2492249224922492, b, p->within[1]);
+    __m512i last = _mm512_permutex2var_epi32(begin, p->place[1], end);
+    _mm512_storeu_si512(out, _mm512_permutex2var_epi32(begin, p->place[0], end));
+    _mm256_storeu_si256((__m256i *)(out + 64), _mm512_castsi512_si256(last));
+}
+
+INLINE void pack_16(const struct packer *p, const __m512i c[3][2], uint8_t *out) {
+    const __mmask32 green[3] = {0x92929292, 0x24242424, 0x49494949}, blue[3] = {0x24242424, 0x49494949, 0x92929292};
+    __m512i r = _mm512_packus_epi32(c[0][0], c[0][1]), g = _mm512_packus_epi32(c[1][0], c[1][1]);
+    __m512i b = _mm512_packus_epi32(c[2][0], c[2][1]), part[3];
+    for (int i = 0; i < 3; i++) {
+        __m512i mixed = _mm512_mask_blend_epi16(green[i], _mm512_shuffle_epi8(r, p->within[i]),
+                                                _mm512_shuffle_epi8(g, p->within[i]));
+        part[i] = _mm512_mask_blend_epi16(blue[i], mixed, _mm512_shuffle_epi8(b, p->within[i]));
+    }
+    for (int i = 0; i < 3; i++) {
+        __m512i two = _mm512_permutex2var_epi64(part[0], p->place[i], part[1]);
+        _mm512_storeu_si512(out + 64 * i, _mm512_mask_permutexvar_epi64(two, p->third[i], p->place[i], part[2]));
+    }
+}
+
+INLINE void encode(const struct colour *k, const struct packer *packer, const float *m, const float *const rgb[3], int n,
+                   int from, int to, const int bits, uint8_t *out) {
+    const struct packer copy = *packer, *p = &copy; /* which no store to pixels can change */
+    const struct encoder e = encoder_of(k);
+    const __m512 limit = _mm512_set1_ps(k->highlights == CLIP ? 1 : INFINITY);
+    const int step = p->split ? 16 : 32, other = p->split ? n / 2 : 16;
+    __m512 by[9];
+    if (m)
+        for (int i = 0; i < 9; i++) by[i] = _mm512_set1_ps(m[i]);
+    for (int i = from / 32; i < to / 32; i++, out += 12 * bits) {
+        __m512i c[3][2];
+        for (int half = 0; half < 2; half++) {
+            __m512 x[3], y[3];
+            for (int j = 0; j < 3; j++) x[j] = _mm512_loadu_ps(rgb[j] + i * step + half * other);
+            if (m) {
+                for (int j = 0; j < 3; j++) x[j] = _mm512_min_ps(limit, x[j]);
+                for (int j = 0; j < 3; j++)
+                    y[j] = _mm512_fmadd_ps(by[3 * j + 2], x[2], _mm512_fmadd_ps(by[3 * j + 1], x[1], by[3 * j] * x[0]));
+            }
+            for (int j = 0; j < 3; j++) c[j][half] = codes(&e, m ? y[j] : x[j]);
+        }
+        if (bits == 8) pack_8(p, c, out);
+        else pack_16(p, c, out);
+    }
+}
+
+/* The codes of pixels from .. to, multiples of 32, of a row n long; with a matrix of those clipped and multiplied. */
+static void encode_row(const struct colour *k, const struct packer *p, const float *m, const float *const rgb[3], int n,
+                       int from, int to, uint8_t *out) {
+    if (k->bits == 8 && m) encode(k, p, m, rgb, n, from, to, 8, out);
+    else if (k->bits == 8) encode(k, p, NULL, rgb, n, from, to, 8, out);
+    else if (m) encode(k, p, m, rgb, n, from, to, 16, out);
+    else encode(k, p, NULL, rgb, n, from, to, 16, out);
+}
+
+#else
+
+struct packer { int split; };
+
+static struct packer packer_of(int bits, int split) { return (struct packer){split}; }
+
+INLINE uint64_t code(const struct colour *k, float x, float top) {
+    x = clamp(x, 0, 1);
+    return (uint64_t)(int32_t)(encoded(k, x) * top + 0.5f);
+}
+
+INLINE uint64_t pixel(const struct colour *k, const float *m, float limit, const float *const rgb[3], int i,
+                      const int bits) {
+    float top = (1 << bits) - 1, x = rgb[0][i], y = rgb[1][i], z = rgb[2][i], r = x, g = y, b = z;
+    if (m) {
+        x = least(x, limit), y = least(y, limit), z = least(z, limit);
+        r = m[0] * x + m[1] * y + m[2] * z;
+        g = m[3] * x + m[4] * y + m[5] * z;
+        b = m[6] * x + m[7] * y + m[8] * z;
+    }
+    return code(k, r, top) | code(k, g, top) << bits | code(k, b, top) << 2 * bits;
+}
+
+/* Three bytes of each of four numbers at a time, the last four apart: sixteen bytes are stored. */
+static void pack_8(const uint32_t *pixels, int n, uint8_t *out) {
+    int i = 0;
+#if (defined(__SSSE3__) || defined(__ARM_NEON)) && (defined(__clang__) || __GNUC__ >= 12)
+    typedef uint8_t bytes __attribute__((vector_size(16)));
+    for (; i + 4 < n; i += 4) {
+        bytes four;
+        memcpy(&four, pixels + i, 16);
+        four = __builtin_shufflevector(four, four, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15);
+        memcpy(out + 3 * i, &four, 16);
+    }
+#endif
+    for (; i + 2 < n; i += 2) { /* two pixels in a store of eight bytes */
+        uint64_t two;
+        memcpy(&two, pixels + i, 8);
+        two = (two & 0xffffff) | (two >> 8 & 0xffffff000000);
+        memcpy(out + 3 * i, &two, 8);
+    }
+    for (; i < n; i++)
+        for (int c = 0; c < 3; c++) out[3 * i + c] = (uint8_t)(pixels[i] >> 8 * c);
+}
+
+static void encode_row(const struct colour *colour, const struct packer *p, const float *m, const float *const rgb[3], int n,
+                       int from, int to, uint8_t *out) {
+    const struct colour copy = *colour, *k = &copy; /* which no store to pixels can change */
+    const float limit = k->highlights == CLIP ? 1 : INFINITY;
+    uint32_t pixels[TILE];
+    uint64_t wide[TILE];
+    int half = n / 2, split = p->split;
+    if (k->bits == 8) {
+        if (split)
+            INDEPENDENT
+            for (int i = from / 2; i < to / 2; i++) {
+                pixels[2 * i - from] = (uint32_t)pixel(k, m, limit, rgb, i, 8);
+                pixels[2 * i - from + 1] = (uint32_t)pixel(k, m, limit, rgb, half + i, 8);
+            }
+        else
+            INDEPENDENT
+            for (int i = from; i < to; i++) pixels[i - from] = (uint32_t)pixel(k, m, limit, rgb, i, 8);
+        pack_8(pixels, to - from, out);
+    } else {
+        INDEPENDENT
+        for (int i = from; i < to; i++) wide[i - from] = pixel(k, m, limit, rgb, split ? i / 2 + (i & 1 ? half : 0) : i, 16);
+        for (int i = 0; i + 1 < to - from; i++) memcpy(out + 6 * i, wide + i, 8);
+        if (to > from) memcpy(out + 6 * (to - from - 1), wide + (to - from - 1), 6);
+    }
+}
+#endif
+
+/* Pixels from .. to of a row of a tile, n long, at out, out + step ... */
+static void write_row(const struct colour *k, const struct packer *p, const float *m, const float *const rgb[3], int n,
+                      int from, int to, uint8_t *out, int64_t step) {
+    int size = k->bits / 8 * 3, whole = step == size && from == 0 ? to / 32 * 32 : 0; /* of these, vectors in place */
+    encode_row(k, p, m, rgb, n, 0, whole, out);
+    if (whole == to) return;
+    uint8_t rest[6 * TILE];
+    encode_row(k, p, m, rgb, n, whole, n, rest);
+    for (int i = whole > from ? whole : from; i < to; i++) memcpy(out + (i - from) * step, rest + (i - whole) * size, size);
 }
 
 /* ------------------------------------------------------------------ levels: from counts to the linear mosaic */
@@ -598,6 +768,7 @@ struct tile {
     float root; /* of the toe */
     float limit[3][STRIDE], rgb[3][STRIDE];
     float green[2][STRIDE]; /* 1 at green sites, for red and for blue rows */
+    struct packer packer;
     float *lines;           /* what the method keeps, STRIDE numbers each, column x - MARGIN at GUARD */
 };
 
@@ -613,7 +784,7 @@ static struct tile *own_tile(const struct mosaic *m, int x, int n) {
     static _Thread_local struct tile tile;
     struct tile *t = &tile;
     t->m = m, t->x = x, t->lines = lines;
-    t->n = (n + 15) / 16 * 16; /* whole vectors; what is too much lies beyond the frame */
+    t->n = (n + 31) / 32 * 32; /* whole pairs of vectors; what is too much lies beyond the frame */
     t->root = cbrtf(m->toe);
     for (int i = 0; i < STRIDE; i++) /* GUARD, MARGIN and x are even */
         for (int blue_row = 0; blue_row < 2; blue_row++) t->green[blue_row][i] = ((i + m->right) & 1) != blue_row;
@@ -629,12 +800,24 @@ static void read_row(struct tile *t, int row) {
     for (int i = 0; i < n; i++) curved[i] = to_curve(linear[i], toe, root);
 }
 
+/* A row of the tile, from white-balanced camera RGB (which it overwrites) to the picture. */
 static void finish_row(struct tile *t, int row) {
-    if (t->k->highlights == RECONSTRUCT && t->m->map_count)
-        limits(t->m, t->k->gains, row, t->x, t->n, t->limit);
+    const struct colour *k = t->k;
+    const struct picture *p = t->p;
+    float *r = t->rgb[0], *g = t->rgb[1], *b = t->rgb[2];
+    const float *const rgb[3] = {r, g, b};
     int n = t->m->width - t->x < t->n ? t->m->width - t->x : t->n;
-    finish(t->k, t->p, (t->m->height + GRID - 1) / GRID, row, t->x, n, t->rgb[0], t->rgb[1], t->rgb[2],
-           (const float (*)[STRIDE])t->limit);
+    if (k->highlights == RECONSTRUCT) {
+        if (t->m->map_count) limits(t->m, k->gains, row, t->x, t->n, t->limit);
+        mend_highlights(k, p, (t->m->height + GRID - 1) / GRID, row, t->x, n, r, g, b, (const float (*)[STRIDE])t->limit);
+    }
+    if (row < p->top || row >= p->bottom) return;
+    int from = t->x < p->left ? p->left - t->x : 0, to = t->x + n > p->right ? p->right - t->x : n;
+    if (from >= to) return;
+    int only_matrix = !(k->hue_sat_map || k->exposure != 1 || k->look || k->tone || k->two_matrices || k->compress || k->filmic);
+    if (!only_matrix) develop(k, r, g, b, t->n);
+    write_row(k, &t->packer, only_matrix ? k->first : NULL, rgb, t->n, from, to,
+              p->corner + (row - p->top) * p->row + (t->x + from - p->left) * p->column, p->column);
 }
 
 /* The means of the nearest, and isp/stages/demosaic/malvar2004.py. At a site that measures red or blue (`own`): green and
@@ -810,7 +993,7 @@ for the ends of the frame), from counts to codes. */
 static void render_tile(const struct mosaic *m, const struct colour *k, const struct picture *p, int top, int bottom, int x,
                        int n) {
     struct tile *t = own_tile(m, x, n);
-    t->k = k, t->p = p;
+    t->k = k, t->p = p, t->packer = packer_of(k->bits, 0);
     for (int c = 0; c < 3; c++)
         for (int i = 0; i < STRIDE; i++) t->limit[c][i] = k->gains[c];
     if (m->method == MSG) {
@@ -849,14 +1032,15 @@ int isp_display(const float *planes, const struct mosaic *m, const struct colour
                 int32_t bottom, int32_t left, int32_t right) {
     struct tile tile = {0}, *t = &tile;
     int64_t plane = (int64_t)m->height * m->width;
-    t->m = m, t->k = k, t->p = p;
+    t->m = m, t->k = k, t->p = p, t->packer = packer_of(k->bits, 0);
     for (int c = 0; c < 3; c++)
         for (int i = 0; i < STRIDE; i++) t->limit[c][i] = k->gains[c];
     for (t->x = left; t->x < right; t->x += TILE) {
-        t->n = right - t->x < TILE ? right - t->x : TILE;
+        int n = right - t->x < TILE ? right - t->x : TILE;
+        t->n = (n + 31) / 32 * 32;
         for (int y = top; y < bottom; y++) {
             for (int c = 0; c < 3; c++)
-                memcpy(t->rgb[c], planes + c * plane + (int64_t)y * m->width + t->x, t->n * sizeof(float));
+                memcpy(t->rgb[c], planes + c * plane + (int64_t)y * m->width + t->x, n * sizeof(float));
             finish_row(t, y);
         }
     }
