@@ -49,6 +49,7 @@ struct mosaic {
     int32_t height, width;
     int32_t down, right; /* row and column of the first red */
     int32_t method;
+    int32_t pairs;       /* black repeats every two columns */
     float toe; /* of the curve under which the mosaic is interpolated */
 };
 
@@ -735,6 +736,46 @@ static void load(const struct mosaic *m, int y, int x, int n, float *out) {
     }
 }
 
+/* A row's samples in even columns and in odd ones, and back. */
+static void unpack(const float *restrict x, int n, float *restrict even, float *restrict odd) {
+    for (int i = 0; i < n; i++) even[i] = x[2 * i], odd[i] = x[2 * i + 1];
+}
+
+static void repack(const float *restrict even, const float *restrict odd, int n, float *restrict x) {
+    for (int i = 0; i < n; i++) x[2 * i] = even[i], x[2 * i + 1] = odd[i];
+}
+
+/* load, n pairs from an even column x on, even columns apart from odd ones. */
+static void load_pairs(const struct mosaic *m, int y, int x, int n, float *restrict even, float *restrict odd) {
+    if (!m->pairs || m->floating || m->entries || m->map_count) {
+        float line[STRIDE];
+        load(m, y, x, 2 * n, line);
+        unpack(line, n, even, odd);
+        return;
+    }
+    y = reflected(y, m->height);
+    const float *black = m->black + (int64_t)(y % m->black_rows) * m->width;
+    const float *scale = m->scale + (int64_t)(y & 1) * m->width;
+    const float of_row = m->black_of_row ? m->black_of_row[y] : 0;
+    const float black0 = black[0] + of_row, black1 = black[1] + of_row, scale0 = scale[0], scale1 = scale[1];
+    const uint16_t *counts = (const uint16_t *)m->counts + y * m->stride + x;
+    int from = x < 0 ? -x / 2 : 0, to = x + 2 * n > m->width ? (m->width - x) / 2 : n;
+    INDEPENDENT
+    for (int i = from; i < to; i++) {
+        uint32_t two; /* of which the lower half comes first in memory */
+        memcpy(&two, counts + 2 * i, 4);
+        even[i] = ((float)(int32_t)(two & 0xffff) - black0) * scale0;
+        odd[i] = ((float)(int32_t)(two >> 16) - black1) * scale1;
+    }
+    for (int i = 0; i < n; i++) {
+        if (i == from && from < to) i = to;
+        if (i >= n) break;
+        int first = reflected(x + 2 * i, m->width), second = reflected(x + 2 * i + 1, m->width);
+        level(m, y, first, first + 1, even + i);
+        level(m, y, second, second + 1, odd + i);
+    }
+}
+
 /* What saturation is after the gain maps: their factor at the samples of each colour, averaged over 3 x 3 sites. */
 static void limits(const struct mosaic *m, const float *gains, int y, int x, int n, float (*limit)[STRIDE]) {
     float total[3][STRIDE] = {{0}}, count[3][STRIDE] = {{0}}, line[STRIDE];
@@ -766,7 +807,7 @@ struct tile {
     const struct picture *p;
     int x, n;   /* the first column (without margin), and how many */
     float root; /* of the toe */
-    float limit[3][STRIDE], rgb[3][STRIDE];
+    float limit[3][STRIDE], rgb[3][STRIDE] __attribute__((aligned(64)));
     float green[2][STRIDE]; /* 1 at green sites, for red and for blue rows */
     struct packer packer;
     float *lines;           /* what the method keeps, STRIDE numbers each, column x - MARGIN at GUARD */
@@ -780,7 +821,7 @@ enum { LINEAR, CURVED, DIFF_H, DIFF_V, GRAD_H, GRAD_V, UP, LEFT, VERTICAL, HORIZ
 
 /* The calling thread's tile of columns x .. x + n. Its memory is kept: fresh memory costs as much as the work on it. */
 static struct tile *own_tile(const struct mosaic *m, int x, int n) {
-    static _Thread_local float lines[RINGS * 16 * STRIDE];
+    static _Thread_local float lines[RINGS * 16 * STRIDE] __attribute__((aligned(64)));
     static _Thread_local struct tile tile;
     struct tile *t = &tile;
     t->m = m, t->x = x, t->lines = lines;
@@ -820,45 +861,81 @@ static void finish_row(struct tile *t, int row) {
               p->corner + (row - p->top) * p->row + (t->x + from - p->left) * p->column, p->column);
 }
 
-/* The means of the nearest, and isp/stages/demosaic/malvar2004.py. At a site that measures red or blue (`own`): green and
-the other one; at green: the colour of its own row and the other one. */
-static void interpolate(struct tile *t, int row) {
-    const float *restrict x = LINE(CURVED, row) + MARGIN, *restrict linear = LINE(LINEAR, row) + MARGIN;
-    const float *restrict a1 = LINE(CURVED, row - 1) + MARGIN, *restrict b1 = LINE(CURVED, row + 1) + MARGIN;
-    const float *restrict a2 = LINE(CURVED, row - 2) + MARGIN, *restrict b2 = LINE(CURVED, row + 2) + MARGIN;
-    int blue_row = (row + t->m->down) & 1;
-    const float *restrict green = t->green[blue_row] + GUARD + MARGIN;
-    float *restrict own = t->rgb[blue_row ? 2 : 0], *restrict middle = t->rgb[1], *restrict other = t->rgb[blue_row ? 0 : 2];
-    float root = t->root;
-    if (t->m->method == BILINEAR) {
+/* Rows split into even columns and odd ones, for demosaics that do the same in every second column: as many as they look
+at, and a few more. Number 0 is the column x of the tile, or the one beside it. */
+enum { HALF = STRIDE / 2 };
+#define SPLIT_CURVED(row) (t->lines + ((row) & 7) * STRIDE + GUARD)
+#define SPLIT_LINEAR(row) (t->lines + (8 + ((row) & 3)) * STRIDE + GUARD)
+
+static void read_split(struct tile *t, int row) {
+    float *linear = SPLIT_LINEAR(row), *curved = SPLIT_CURVED(row);
+    load_pairs(t->m, row, t->x - 2, t->n / 2 + 2, linear - 1, linear - 1 + HALF);
+    const float toe = t->m->toe, root = t->root;
+    for (int odd = 0; odd < 2; odd++) {
+        const float *restrict from = linear + odd * HALF - 1;
+        float *restrict to = curved + odd * HALF - 1;
         INDEPENDENT
-        for (int i = 0; i < t->n; i++) {
-            float beside = x[i - 1] + x[i + 1], above = a1[i] + b1[i];
-            float corners = a1[i - 1] + a1[i + 1] + b1[i - 1] + b1[i + 1];
-            float first = green[i] > 0 ? 0.5f * beside : 0.25f * (beside + above);
-            float second = green[i] > 0 ? 0.5f * above : 0.25f * corners;
-            first = from_curve(first, root), second = from_curve(second, root);
-            own[i] = green[i] > 0 ? first : linear[i];
-            middle[i] = green[i] > 0 ? linear[i] : first;
-            other[i] = second;
-        }
-        return;
+        for (int i = 0; i < t->n / 2 + 2; i++) to[i] = to_curve(from[i], toe, root);
     }
+}
+
+/* The means of the nearest, and isp/stages/demosaic/malvar2004.py, at the sites of one column out of two. x, above, below:
+rows of these columns; left, left_above, left_below: of those to the left of them. At a site that measures red or blue
+(`own`): green and the other one; at green: the colour of its own row and the other one. */
+INLINE void estimate(const int method, const int at_green, const float *restrict x, const float *restrict above1,
+                     const float *restrict below1, const float *restrict above2, const float *restrict below2,
+                     const float *restrict left, const float *restrict left_above, const float *restrict left_below,
+                     float root, int n, float *restrict first, float *restrict second) {
     INDEPENDENT
-    for (int i = 0; i < t->n; i++) {
-        float beside = x[i - 1] + x[i + 1], above = a1[i] + b1[i];
-        float beside2 = x[i - 2] + x[i + 2], above2 = a2[i] + b2[i];
-        float corners = a1[i - 1] + a1[i + 1] + b1[i - 1] + b1[i + 1];
-        float from_green = 0.625f * x[i] - 0.125f * corners; /* what the two estimates at green share */
-        float row_colour = from_green + 0.5f * beside - 0.125f * beside2 + 0.0625f * above2;
-        float column_colour = from_green + 0.5f * above - 0.125f * above2 + 0.0625f * beside2;
-        float at_green = 0.5f * x[i] + 0.25f * (beside + above) - 0.125f * (beside2 + above2);
-        float opposite = 0.75f * x[i] + 0.25f * corners - 0.1875f * (beside2 + above2);
-        float first = from_curve(green[i] > 0 ? row_colour : at_green, root);
-        float second = from_curve(green[i] > 0 ? column_colour : opposite, root);
-        own[i] = green[i] > 0 ? first : linear[i];
-        middle[i] = green[i] > 0 ? linear[i] : first;
-        other[i] = second;
+    for (int i = 0; i < n; i++) {
+        float beside = left[i] + left[i + 1], above = above1[i] + below1[i], here, other;
+        float corners = left_above[i] + left_below[i] + (left_above[i + 1] + left_below[i + 1]);
+        float beside2 = x[i - 1] + x[i + 1], far = above2[i] + below2[i];
+        if (method == BILINEAR) {
+            here = at_green ? 0.5f * beside : 0.25f * (beside + above);
+            other = at_green ? 0.5f * above : 0.25f * corners;
+        } else if (at_green) {
+            float from_green = 0.625f * x[i] - 0.125f * corners; /* what the two estimates share */
+            here = from_green + 0.5f * beside - 0.125f * beside2 + 0.0625f * far;
+            other = from_green + 0.5f * above - 0.125f * far + 0.0625f * beside2;
+        } else {
+            here = 0.5f * x[i] + 0.25f * (beside + above) - 0.125f * (beside2 + far);
+            other = 0.75f * x[i] + 0.25f * corners - 0.1875f * (beside2 + far);
+        }
+        first[i] = from_curve(here, root);
+        second[i] = from_curve(other, root);
+    }
+}
+
+/* A row of the tile, split. */
+static void interpolate(struct tile *t, int row) {
+    int blue_row = (row + t->m->down) & 1, n = t->n / 2;
+    float *own = t->rgb[blue_row ? 2 : 0], *green = t->rgb[1], *other = t->rgb[blue_row ? 0 : 2];
+    for (int odd = 0; odd < 2; odd++) {
+        int at_green = ((odd + t->m->right) & 1) != blue_row, beside = odd ? 0 : HALF - 1, here = odd * HALF;
+        const float *x = SPLIT_CURVED(row), *a1 = SPLIT_CURVED(row - 1), *b1 = SPLIT_CURVED(row + 1);
+        const float *a2 = SPLIT_CURVED(row - 2) + here, *b2 = SPLIT_CURVED(row + 2) + here;
+        float *first = (at_green ? own : green) + odd * n, *second = other + odd * n;
+#define ESTIMATE(method, at_green) \
+    estimate(method, at_green, x + here, a1 + here, b1 + here, a2, b2, x + beside, a1 + beside, b1 + beside, t->root, n, first, second)
+        if (t->m->method == BILINEAR) {
+            if (at_green) ESTIMATE(BILINEAR, 1);
+            else ESTIMATE(BILINEAR, 0);
+        } else {
+            if (at_green) ESTIMATE(MALVAR2004, 1);
+            else ESTIMATE(MALVAR2004, 0);
+        }
+#undef ESTIMATE
+        memcpy((at_green ? green : own) + odd * n, SPLIT_LINEAR(row) + here, n * sizeof(float));
+    }
+}
+
+/* Rows of RGB as they lie, from split ones. */
+static void join_halves(struct tile *t) {
+    for (int c = 0; c < 3; c++) {
+        float split[TILE];
+        memcpy(split, t->rgb[c], t->n * sizeof(float));
+        repack(split, split + t->n / 2, t->n / 2, t->rgb[c]);
     }
 }
 
@@ -993,7 +1070,7 @@ for the ends of the frame), from counts to codes. */
 static void render_tile(const struct mosaic *m, const struct colour *k, const struct picture *p, int top, int bottom, int x,
                        int n) {
     struct tile *t = own_tile(m, x, n);
-    t->k = k, t->p = p, t->packer = packer_of(k->bits, 0);
+    t->k = k, t->p = p, t->packer = packer_of(k->bits, m->method != MSG && k->highlights != RECONSTRUCT);
     for (int c = 0; c < 3; c++)
         for (int i = 0; i < STRIDE; i++) t->limit[c][i] = k->gains[c];
     if (m->method == MSG) {
@@ -1011,9 +1088,10 @@ static void render_tile(const struct mosaic *m, const struct colour *k, const st
         }
     } else {
         for (int row = top - 2; row < bottom + 2; row++) {
-            read_row(t, row);
+            read_split(t, row);
             if (row - 2 >= top) {
                 interpolate(t, row - 2);
+                if (!t->packer.split) join_halves(t);
                 finish_row(t, row - 2);
             }
         }

@@ -66,11 +66,6 @@ static void deviations(struct tile *t, const struct canvas *c, int row, float *r
     }
 }
 
-/* A row of a part to two planes of packed samples, those of even columns and those of odd ones. */
-static void unpack(const float *restrict x, int n, float *restrict even, float *restrict odd) {
-    for (int i = 0; i < n; i++) even[i] = x[2 * i], odd[i] = x[2 * i + 1];
-}
-
 /* The samples first .. first + n of a row whose even columns lie in one plane of packed samples and odd ones in another. */
 static void pack(const float *restrict even, const float *restrict odd, int first, int n, float *restrict out) {
     if (first & 1) *out++ = odd[first / 2], first++, n--;

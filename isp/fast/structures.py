@@ -51,7 +51,7 @@ class Mosaic(_Structure):
         ("floating", c_int32),
         ("entries", c_int32),
         *((name, c_void_p) for name in ("linear", "black", "black_of_row", "scale", "maps")),
-        *((name, c_int32) for name in ("black_rows", "map_count", "height", "width", "down", "right", "method")),
+        *((name, c_int32) for name in ("black_rows", "map_count", "height", "width", "down", "right", "method", "pairs")),
         ("toe", c_float),
     ]
 
@@ -119,6 +119,7 @@ def mosaic_of(meta: RawMetadata, p: RenderParameters) -> Mosaic:
             f"white level {meta.white_level[0]:g} of plane 0 should be above its largest black, {largest:g}"
         )
     mosaic.black_rows = len(period)
+    mosaic.pairs = width >= 2 and np.array_equal(period, period[:, np.arange(width) % 2])
     mosaic.point("black", _floats(period))
     if meta.black_level_delta_v is not None:
         mosaic.point("black_of_row", _floats(rows))
