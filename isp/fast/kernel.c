@@ -564,6 +564,7 @@ INLINE void encode(const struct colour *k, const struct packer *packer, const fl
     const struct packer copy = *packer, *p = &copy; /* which no store to pixels can change */
     const struct encoder e = encoder_of(k);
     const __m512 limit = _mm512_set1_ps(k->highlights == CLIP ? 1 : INFINITY);
+    const float *const x_of[3] = {rgb[0], rgb[1], rgb[2]};
     const int step = p->split ? 16 : 32, other = p->split ? n / 2 : 16;
     __m512 by[9];
     if (m)
@@ -572,7 +573,7 @@ INLINE void encode(const struct colour *k, const struct packer *packer, const fl
         __m512i c[3][2];
         for (int half = 0; half < 2; half++) {
             __m512 x[3], y[3];
-            for (int j = 0; j < 3; j++) x[j] = _mm512_loadu_ps(rgb[j] + i * step + half * other);
+            for (int j = 0; j < 3; j++) x[j] = _mm512_loadu_ps(x_of[j] + i * step + half * other);
             if (m) {
                 for (int j = 0; j < 3; j++) x[j] = _mm512_min_ps(limit, x[j]);
                 for (int j = 0; j < 3; j++)
@@ -745,13 +746,30 @@ static void repack(const float *restrict even, const float *restrict odd, int n,
     for (int i = 0; i < n; i++) x[2 * i] = even[i], x[2 * i + 1] = odd[i];
 }
 
-/* load, n pairs from an even column x on, even columns apart from odd ones. */
-static void load_pairs(const struct mosaic *m, int y, int x, int n, float *restrict even, float *restrict odd) {
+/* Rows of a tile are too short for the processor to see where the next one lies. */
+enum { AHEAD = 6 }; /* rows */
+
+INLINE void fetch(const void *begin, int64_t bytes, const int to_write) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)begin + i, to_write);
+}
+
+/* load, n pairs from an even column x on, even columns apart from odd ones; edge: the pair before them and that behind. */
+static void load_pairs(const struct mosaic *m, int y, int x, int n, float *restrict even, float *restrict odd,
+                       float *restrict edge) {
+    float line[STRIDE];
     if (!m->pairs || m->floating || m->entries || m->map_count) {
-        float line[STRIDE];
-        load(m, y, x, 2 * n, line);
-        unpack(line, n, even, odd);
+        load(m, y, x - 2, 2 * n + 4, line);
+        unpack(line + 2, n, even, odd);
+        memcpy(edge, line, 2 * sizeof(float));
+        memcpy(edge + 2, line + 2 + 2 * n, 2 * sizeof(float));
         return;
+    }
+    int inside = x + 2 * n > m->width ? (m->width - x) / 2 : n;
+    if (x < 2) load(m, y, x - 2, 2, edge);
+    if (x + 2 * n + 2 > m->width) {
+        load(m, y, x + 2 * inside, 2 * (n - inside) + 2, line);
+        unpack(line, n - inside, even + inside, odd + inside);
+        memcpy(edge + 2, line + 2 * (n - inside), 2 * sizeof(float));
     }
     y = reflected(y, m->height);
     const float *black = m->black + (int64_t)(y % m->black_rows) * m->width;
@@ -759,20 +777,19 @@ static void load_pairs(const struct mosaic *m, int y, int x, int n, float *restr
     const float of_row = m->black_of_row ? m->black_of_row[y] : 0;
     const float black0 = black[0] + of_row, black1 = black[1] + of_row, scale0 = scale[0], scale1 = scale[1];
     const uint16_t *counts = (const uint16_t *)m->counts + y * m->stride + x;
-    int from = x < 0 ? -x / 2 : 0, to = x + 2 * n > m->width ? (m->width - x) / 2 : n;
+    if (y + AHEAD < m->height) fetch(counts + AHEAD * m->stride, 4 * inside, 0);
     INDEPENDENT
-    for (int i = from; i < to; i++) {
+    for (int i = 0; i < inside; i++) {
         uint32_t two; /* of which the lower half comes first in memory */
         memcpy(&two, counts + 2 * i, 4);
         even[i] = ((float)(int32_t)(two & 0xffff) - black0) * scale0;
         odd[i] = ((float)(int32_t)(two >> 16) - black1) * scale1;
     }
-    for (int i = 0; i < n; i++) {
-        if (i == from && from < to) i = to;
-        if (i >= n) break;
-        int first = reflected(x + 2 * i, m->width), second = reflected(x + 2 * i + 1, m->width);
-        level(m, y, first, first + 1, even + i);
-        level(m, y, second, second + 1, odd + i);
+    for (int i = 0; i < 2; i++) {
+        if (i ? x + 2 * n + 2 > m->width : x < 2) continue;
+        const uint16_t *two = counts + (i ? 2 * n : -2);
+        edge[2 * i] = ((float)(int32_t)two[0] - black0) * scale0;
+        edge[2 * i + 1] = ((float)(int32_t)two[1] - black1) * scale1;
     }
 }
 
@@ -820,7 +837,7 @@ enum { LINEAR, CURVED, DIFF_H, DIFF_V, GRAD_H, GRAD_V, UP, LEFT, VERTICAL, HORIZ
        TO_RIGHT, DIFFERENCE, BETTER, LESS_RED, LESS_BLUE, RINGS };
 
 /* The calling thread's tile of columns x .. x + n. Its memory is kept: fresh memory costs as much as the work on it. */
-static struct tile *own_tile(const struct mosaic *m, int x, int n) {
+static __attribute__((noinline)) struct tile *own_tile(const struct mosaic *m, int x, int n) {
     static _Thread_local float lines[RINGS * 16 * STRIDE] __attribute__((aligned(64)));
     static _Thread_local struct tile tile;
     struct tile *t = &tile;
@@ -868,65 +885,68 @@ enum { HALF = STRIDE / 2 };
 #define SPLIT_LINEAR(row) (t->lines + (8 + ((row) & 3)) * STRIDE + GUARD)
 
 static void read_split(struct tile *t, int row) {
-    float *linear = SPLIT_LINEAR(row), *curved = SPLIT_CURVED(row);
-    load_pairs(t->m, row, t->x - 2, t->n / 2 + 2, linear - 1, linear - 1 + HALF);
+    float *restrict linear = SPLIT_LINEAR(row), *restrict curved = SPLIT_CURVED(row), edge[4];
     const float toe = t->m->toe, root = t->root;
-    for (int odd = 0; odd < 2; odd++) {
-        const float *restrict from = linear + odd * HALF - 1;
-        float *restrict to = curved + odd * HALF - 1;
+    int n = t->n / 2;
+    load_pairs(t->m, row, t->x, n, linear, linear + HALF, edge);
+    for (int odd = 0; odd < 2; odd++)
         INDEPENDENT
-        for (int i = 0; i < t->n / 2 + 2; i++) to[i] = to_curve(from[i], toe, root);
+        for (int i = 0; i < n; i++) curved[odd * HALF + i] = to_curve(linear[odd * HALF + i], toe, root);
+    for (int i = 0; i < 4; i++) edge[i] = to_curve(edge[i], toe, root);
+    for (int odd = 0; odd < 2; odd++) curved[odd * HALF - 1] = edge[odd], curved[odd * HALF + n] = edge[2 + odd];
+}
+
+/* The means of the nearest, and isp/stages/demosaic/malvar2004.py, at the sites of every second column. rows: from two
+above to two below. At a site that measures red or blue (`own`): green and the other one; at green: the colour of its own
+row and the other one. */
+INLINE void estimate(const int method, const int at_green, const int odd, const float *const rows[5], float root, int n,
+                     float *restrict first, float *restrict second) {
+    const float *restrict x = rows[2], *restrict a1 = rows[1], *restrict b1 = rows[3], *restrict a2 = rows[0], *restrict b2 = rows[4];
+    const int here = odd ? HALF : 0, left = odd ? 0 : HALF - 1;
+    INDEPENDENT
+    for (int i = 0; i < n; i++) {
+        float c = x[i + here], beside = x[i + left] + x[i + left + 1], above = a1[i + here] + b1[i + here];
+        float corners = a1[i + left] + b1[i + left] + (a1[i + left + 1] + b1[i + left + 1]), own, other;
+        float beside2 = x[i + here - 1] + x[i + here + 1], above2 = a2[i + here] + b2[i + here];
+        if (method == BILINEAR) {
+            own = at_green ? 0.5f * beside : 0.25f * (beside + above);
+            other = at_green ? 0.5f * above : 0.25f * corners;
+        } else if (at_green) {
+            float from_green = 0.625f * c - 0.125f * corners; /* what the two estimates share */
+            own = from_green + 0.5f * beside - 0.125f * beside2 + 0.0625f * above2;
+            other = from_green + 0.5f * above - 0.125f * above2 + 0.0625f * beside2;
+        } else {
+            own = 0.5f * c + 0.25f * (beside + above) - 0.125f * (beside2 + above2);
+            other = 0.75f * c + 0.25f * corners - 0.1875f * (beside2 + above2);
+        }
+        first[i] = from_curve(own, root);
+        second[i] = from_curve(other, root);
     }
 }
 
-/* The means of the nearest, and isp/stages/demosaic/malvar2004.py, at the sites of one column out of two. x, above, below:
-rows of these columns; left, left_above, left_below: of those to the left of them. At a site that measures red or blue
-(`own`): green and the other one; at green: the colour of its own row and the other one. */
-INLINE void estimate(const int method, const int at_green, const float *restrict x, const float *restrict above1,
-                     const float *restrict below1, const float *restrict above2, const float *restrict below2,
-                     const float *restrict left, const float *restrict left_above, const float *restrict left_below,
-                     float root, int n, float *restrict first, float *restrict second) {
-    INDEPENDENT
-    for (int i = 0; i < n; i++) {
-        float beside = left[i] + left[i + 1], above = above1[i] + below1[i], here, other;
-        float corners = left_above[i] + left_below[i] + (left_above[i + 1] + left_below[i + 1]);
-        float beside2 = x[i - 1] + x[i + 1], far = above2[i] + below2[i];
-        if (method == BILINEAR) {
-            here = at_green ? 0.5f * beside : 0.25f * (beside + above);
-            other = at_green ? 0.5f * above : 0.25f * corners;
-        } else if (at_green) {
-            float from_green = 0.625f * x[i] - 0.125f * corners; /* what the two estimates share */
-            here = from_green + 0.5f * beside - 0.125f * beside2 + 0.0625f * far;
-            other = from_green + 0.5f * above - 0.125f * far + 0.0625f * beside2;
-        } else {
-            here = 0.5f * x[i] + 0.25f * (beside + above) - 0.125f * (beside2 + far);
-            other = 0.75f * x[i] + 0.25f * corners - 0.1875f * (beside2 + far);
-        }
-        first[i] = from_curve(here, root);
-        second[i] = from_curve(other, root);
-    }
+INLINE void estimate_half(const int method, const int odd, int at_green, const float *const rows[5], float root, int n,
+                          float *first, float *second) {
+    if (at_green) estimate(method, 1, odd, rows, root, n, first, second);
+    else estimate(method, 0, odd, rows, root, n, first, second);
 }
 
 /* A row of the tile, split. */
 static void interpolate(struct tile *t, int row) {
     int blue_row = (row + t->m->down) & 1, n = t->n / 2;
     float *own = t->rgb[blue_row ? 2 : 0], *green = t->rgb[1], *other = t->rgb[blue_row ? 0 : 2];
+    const float *rows[5];
+    for (int i = 0; i < 5; i++) rows[i] = SPLIT_CURVED(row - 2 + i);
     for (int odd = 0; odd < 2; odd++) {
-        int at_green = ((odd + t->m->right) & 1) != blue_row, beside = odd ? 0 : HALF - 1, here = odd * HALF;
-        const float *x = SPLIT_CURVED(row), *a1 = SPLIT_CURVED(row - 1), *b1 = SPLIT_CURVED(row + 1);
-        const float *a2 = SPLIT_CURVED(row - 2) + here, *b2 = SPLIT_CURVED(row + 2) + here;
+        int at_green = ((odd + t->m->right) & 1) != blue_row;
         float *first = (at_green ? own : green) + odd * n, *second = other + odd * n;
-#define ESTIMATE(method, at_green) \
-    estimate(method, at_green, x + here, a1 + here, b1 + here, a2, b2, x + beside, a1 + beside, b1 + beside, t->root, n, first, second)
         if (t->m->method == BILINEAR) {
-            if (at_green) ESTIMATE(BILINEAR, 1);
-            else ESTIMATE(BILINEAR, 0);
+            if (odd) estimate_half(BILINEAR, 1, at_green, rows, t->root, n, first, second);
+            else estimate_half(BILINEAR, 0, at_green, rows, t->root, n, first, second);
         } else {
-            if (at_green) ESTIMATE(MALVAR2004, 1);
-            else ESTIMATE(MALVAR2004, 0);
+            if (odd) estimate_half(MALVAR2004, 1, at_green, rows, t->root, n, first, second);
+            else estimate_half(MALVAR2004, 0, at_green, rows, t->root, n, first, second);
         }
-#undef ESTIMATE
-        memcpy((at_green ? green : own) + odd * n, SPLIT_LINEAR(row) + here, n * sizeof(float));
+        memcpy((at_green ? green : own) + odd * n, SPLIT_LINEAR(row) + odd * HALF, n * sizeof(float));
     }
 }
 
