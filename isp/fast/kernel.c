@@ -76,7 +76,7 @@ struct colour {
     const float *around; /* grid of colours for RECONSTRUCT, rows x cols x 4; NULL while it is being gathered */
     int32_t highlights, two_matrices, compress, filmic, bits;
     float slope, knee, scale, exponent, offset; /* isp.primaries.Curve */
-    float stretch, shift, cubics[4][32];        /* the same to codes: isp.fast.structures.cubics */
+    float stretch, shift, pieces[4][32];        /* the same to codes: isp.fast.structures.pieces */
 };
 
 struct picture {
@@ -476,7 +476,8 @@ static void develop(const struct colour *k, float *r, float *g, float *b, int n)
 
 /* ------------------------------------------------------------------ from linear RGB to the bytes of pixels
 
-Rows of a tile come in two orders: as they lie, or split, those of even columns and behind them those of odd ones. */
+Rows of a tile come in two orders: as they lie, or split, those of even columns apart from those of odd ones. half: where
+both begin; of rows as they lie, the first and the second 16 of 32 pixels. */
 
 #ifdef __AVX512BW__
 
@@ -485,18 +486,20 @@ struct encoder { __m512 stretch, shift, low[4], high[4]; };
 INLINE struct encoder encoder_of(const struct colour *k) {
     struct encoder e;
     e.stretch = _mm512_set1_ps(k->stretch), e.shift = _mm512_set1_ps(k->shift);
-    for (int i = 0; i < 4; i++) e.low[i] = _mm512_loadu_ps(k->cubics[i]), e.high[i] = _mm512_loadu_ps(k->cubics[i] + 16);
+    for (int i = 0; i < 4; i++) e.low[i] = _mm512_loadu_ps(k->pieces[i]), e.high[i] = _mm512_loadu_ps(k->pieces[i] + 16);
     return e;
 }
 
-/* isp.fast.structures.cubics: codes, of which those under 0 are left to saturation. NaN becomes one of them. */
-INLINE __m512i codes(const struct encoder *e, __m512 x) {
+/* isp.fast.structures.pieces: codes of stretched numbers, of which those under 0 are left to saturation. NaN becomes one
+of them. */
+INLINE __m512i codes(const struct encoder *e, __m512 u, const int bits) {
     const __m512 below_one = _mm512_set1_ps(0.99999994f);
     const __m512i first = _mm512_set1_epi32((127 - 8) << 2); /* 2^-8, by its exponent and two bits of the mantissa */
-    __m512 u = _mm512_min_ps(below_one, _mm512_fmadd_ps(x, e->stretch, e->shift));
+    const int degree = bits == 8 ? 2 : 3;
+    u = _mm512_min_ps(below_one, u);
     __m512i piece = _mm512_max_epi32(_mm512_srai_epi32(_mm512_castps_si512(u), 21), first);
-    __m512 y = _mm512_permutex2var_ps(e->low[3], piece, e->high[3]); /* of piece its lowest five bits count */
-    for (int i = 2; i >= 0; i--) y = _mm512_fmadd_ps(y, u, _mm512_permutex2var_ps(e->low[i], piece, e->high[i]));
+    __m512 y = _mm512_permutex2var_ps(e->low[degree], piece, e->high[degree]); /* of piece the lowest five bits count */
+    for (int i = degree - 1; i >= 0; i--) y = _mm512_fmadd_ps(y, u, _mm512_permutex2var_ps(e->low[i], piece, e->high[i]));
     return _mm512_cvtps_epi32(y);
 }
 
@@ -559,40 +562,41 @@ INLINE void pack_16(const struct packer *p, const __m512i c[3][2], uint8_t *out)
     }
 }
 
-INLINE void encode(const struct colour *k, const struct packer *packer, const float *m, const float *const rgb[3], int n,
+INLINE void encode(const struct colour *k, const struct packer *packer, const float *m, const float *const half[2][3],
                    int from, int to, const int bits, uint8_t *out) {
     const struct packer copy = *packer, *p = &copy; /* which no store to pixels can change */
     const struct encoder e = encoder_of(k);
     const __m512 limit = _mm512_set1_ps(k->highlights == CLIP ? 1 : INFINITY);
-    const float *const x_of[3] = {rgb[0], rgb[1], rgb[2]};
-    const int step = p->split ? 16 : 32, other = p->split ? n / 2 : 16;
+    const float *const x_of[2][3] = {{half[0][0], half[0][1], half[0][2]}, {half[1][0], half[1][1], half[1][2]}};
     __m512 by[9];
     if (m)
-        for (int i = 0; i < 9; i++) by[i] = _mm512_set1_ps(m[i]);
+        for (int i = 0; i < 9; i++) by[i] = _mm512_set1_ps(m[i] * k->stretch);
     for (int i = from / 32; i < to / 32; i++, out += 12 * bits) {
         __m512i c[3][2];
-        for (int half = 0; half < 2; half++) {
-            __m512 x[3], y[3];
-            for (int j = 0; j < 3; j++) x[j] = _mm512_loadu_ps(x_of[j] + i * step + half * other);
-            if (m) {
-                for (int j = 0; j < 3; j++) x[j] = _mm512_min_ps(limit, x[j]);
-                for (int j = 0; j < 3; j++)
-                    y[j] = _mm512_fmadd_ps(by[3 * j + 2], x[2], _mm512_fmadd_ps(by[3 * j + 1], x[1], by[3 * j] * x[0]));
+        for (int odd = 0; odd < 2; odd++) {
+            __m512 x[3], u[3];
+            for (int j = 0; j < 3; j++) {
+                x[j] = _mm512_loadu_ps(x_of[odd][j] + i * (p->split ? 16 : 32));
+                if (m) x[j] = _mm512_min_ps(limit, x[j]);
             }
-            for (int j = 0; j < 3; j++) c[j][half] = codes(&e, m ? y[j] : x[j]);
+            for (int j = 0; j < 3; j++) {
+                u[j] = _mm512_fmadd_ps(m ? by[3 * j] : e.stretch, m ? x[0] : x[j], e.shift);
+                if (m) u[j] = _mm512_fmadd_ps(by[3 * j + 2], x[2], _mm512_fmadd_ps(by[3 * j + 1], x[1], u[j]));
+                c[j][odd] = codes(&e, u[j], bits);
+            }
         }
         if (bits == 8) pack_8(p, c, out);
         else pack_16(p, c, out);
     }
 }
 
-/* The codes of pixels from .. to, multiples of 32, of a row n long; with a matrix of those clipped and multiplied. */
-static void encode_row(const struct colour *k, const struct packer *p, const float *m, const float *const rgb[3], int n,
+/* The codes of pixels from .. to, multiples of 32, of a row; with a matrix of those clipped and multiplied. */
+static void encode_row(const struct colour *k, const struct packer *p, const float *m, const float *const half[2][3],
                        int from, int to, uint8_t *out) {
-    if (k->bits == 8 && m) encode(k, p, m, rgb, n, from, to, 8, out);
-    else if (k->bits == 8) encode(k, p, NULL, rgb, n, from, to, 8, out);
-    else if (m) encode(k, p, m, rgb, n, from, to, 16, out);
-    else encode(k, p, NULL, rgb, n, from, to, 16, out);
+    if (k->bits == 8 && m) encode(k, p, m, half, from, to, 8, out);
+    else if (k->bits == 8) encode(k, p, NULL, half, from, to, 8, out);
+    else if (m) encode(k, p, m, half, from, to, 16, out);
+    else encode(k, p, NULL, half, from, to, 16, out);
 }
 
 #else
@@ -640,41 +644,48 @@ static void pack_8(const uint32_t *pixels, int n, uint8_t *out) {
         for (int c = 0; c < 3; c++) out[3 * i + c] = (uint8_t)(pixels[i] >> 8 * c);
 }
 
-static void encode_row(const struct colour *colour, const struct packer *p, const float *m, const float *const rgb[3], int n,
+static void encode_row(const struct colour *colour, const struct packer *p, const float *m, const float *const half[2][3],
                        int from, int to, uint8_t *out) {
     const struct colour copy = *colour, *k = &copy; /* which no store to pixels can change */
     const float limit = k->highlights == CLIP ? 1 : INFINITY;
     uint32_t pixels[TILE];
     uint64_t wide[TILE];
-    int half = n / 2, split = p->split;
+    int n = to - from;
     if (k->bits == 8) {
-        if (split)
+        if (p->split)
             INDEPENDENT
-            for (int i = from / 2; i < to / 2; i++) {
-                pixels[2 * i - from] = (uint32_t)pixel(k, m, limit, rgb, i, 8);
-                pixels[2 * i - from + 1] = (uint32_t)pixel(k, m, limit, rgb, half + i, 8);
+            for (int i = 0; i < n / 2; i++) {
+                pixels[2 * i] = (uint32_t)pixel(k, m, limit, half[0], from / 2 + i, 8);
+                pixels[2 * i + 1] = (uint32_t)pixel(k, m, limit, half[1], from / 2 + i, 8);
             }
         else
             INDEPENDENT
-            for (int i = from; i < to; i++) pixels[i - from] = (uint32_t)pixel(k, m, limit, rgb, i, 8);
-        pack_8(pixels, to - from, out);
+            for (int i = 0; i < n; i++) pixels[i] = (uint32_t)pixel(k, m, limit, half[0], from + i, 8);
+        pack_8(pixels, n, out);
     } else {
-        INDEPENDENT
-        for (int i = from; i < to; i++) wide[i - from] = pixel(k, m, limit, rgb, split ? i / 2 + (i & 1 ? half : 0) : i, 16);
-        for (int i = 0; i + 1 < to - from; i++) memcpy(out + 6 * i, wide + i, 8);
-        if (to > from) memcpy(out + 6 * (to - from - 1), wide + (to - from - 1), 6);
+        if (p->split)
+            INDEPENDENT
+            for (int i = 0; i < n / 2; i++) {
+                wide[2 * i] = pixel(k, m, limit, half[0], from / 2 + i, 16);
+                wide[2 * i + 1] = pixel(k, m, limit, half[1], from / 2 + i, 16);
+            }
+        else
+            INDEPENDENT
+            for (int i = 0; i < n; i++) wide[i] = pixel(k, m, limit, half[0], from + i, 16);
+        for (int i = 0; i + 1 < n; i++) memcpy(out + 6 * i, wide + i, 8);
+        if (n) memcpy(out + 6 * (n - 1), wide + (n - 1), 6);
     }
 }
 #endif
 
 /* Pixels from .. to of a row of a tile, n long, at out, out + step ... */
-static void write_row(const struct colour *k, const struct packer *p, const float *m, const float *const rgb[3], int n,
+static void write_row(const struct colour *k, const struct packer *p, const float *m, const float *const half[2][3], int n,
                       int from, int to, uint8_t *out, int64_t step) {
     int size = k->bits / 8 * 3, whole = step == size && from == 0 ? to / 32 * 32 : 0; /* of these, vectors in place */
-    encode_row(k, p, m, rgb, n, 0, whole, out);
+    encode_row(k, p, m, half, 0, whole, out);
     if (whole == to) return;
     uint8_t rest[6 * TILE];
-    encode_row(k, p, m, rgb, n, whole, n, rest);
+    encode_row(k, p, m, half, whole, n, rest);
     for (int i = whole > from ? whole : from; i < to; i++) memcpy(out + (i - from) * step, rest + (i - whole) * size, size);
 }
 
@@ -775,21 +786,22 @@ static void load_pairs(const struct mosaic *m, int y, int x, int n, float *restr
     const float *black = m->black + (int64_t)(y % m->black_rows) * m->width;
     const float *scale = m->scale + (int64_t)(y & 1) * m->width;
     const float of_row = m->black_of_row ? m->black_of_row[y] : 0;
-    const float black0 = black[0] + of_row, black1 = black[1] + of_row, scale0 = scale[0], scale1 = scale[1];
+    const float scale0 = scale[0], dark0 = (black[0] + of_row) * scale0;
+    const float scale1 = scale[1], dark1 = (black[1] + of_row) * scale1;
     const uint16_t *counts = (const uint16_t *)m->counts + y * m->stride + x;
     if (y + AHEAD < m->height) fetch(counts + AHEAD * m->stride, 4 * inside, 0);
     INDEPENDENT
     for (int i = 0; i < inside; i++) {
         uint32_t two; /* of which the lower half comes first in memory */
         memcpy(&two, counts + 2 * i, 4);
-        even[i] = ((float)(int32_t)(two & 0xffff) - black0) * scale0;
-        odd[i] = ((float)(int32_t)(two >> 16) - black1) * scale1;
+        even[i] = (float)(int32_t)(two & 0xffff) * scale0 - dark0;
+        odd[i] = (float)(int32_t)(two >> 16) * scale1 - dark1;
     }
     for (int i = 0; i < 2; i++) {
         if (i ? x + 2 * n + 2 > m->width : x < 2) continue;
         const uint16_t *two = counts + (i ? 2 * n : -2);
-        edge[2 * i] = ((float)(int32_t)two[0] - black0) * scale0;
-        edge[2 * i + 1] = ((float)(int32_t)two[1] - black1) * scale1;
+        edge[2 * i] = (float)(int32_t)two[0] * scale0 - dark0;
+        edge[2 * i + 1] = (float)(int32_t)two[1] * scale1 - dark1;
     }
 }
 
@@ -826,6 +838,7 @@ struct tile {
     float root; /* of the toe */
     float limit[3][STRIDE], rgb[3][STRIDE] __attribute__((aligned(64)));
     float green[2][STRIDE]; /* 1 at green sites, for red and for blue rows */
+    const float *half[2][3]; /* split rows: where the colours of even columns stand, and of odd ones */
     struct packer packer;
     float *lines;           /* what the method keeps, STRIDE numbers each, column x - MARGIN at GUARD */
 };
@@ -863,7 +876,6 @@ static void finish_row(struct tile *t, int row) {
     const struct colour *k = t->k;
     const struct picture *p = t->p;
     float *r = t->rgb[0], *g = t->rgb[1], *b = t->rgb[2];
-    const float *const rgb[3] = {r, g, b};
     int n = t->m->width - t->x < t->n ? t->m->width - t->x : t->n;
     if (k->highlights == RECONSTRUCT) {
         if (t->m->map_count) limits(t->m, k->gains, row, t->x, t->n, t->limit);
@@ -873,8 +885,18 @@ static void finish_row(struct tile *t, int row) {
     int from = t->x < p->left ? p->left - t->x : 0, to = t->x + n > p->right ? p->right - t->x : n;
     if (from >= to) return;
     int only_matrix = !(k->hue_sat_map || k->exposure != 1 || k->look || k->tone || k->two_matrices || k->compress || k->filmic);
-    if (!only_matrix) develop(k, r, g, b, t->n);
-    write_row(k, &t->packer, only_matrix ? k->first : NULL, rgb, t->n, from, to,
+    if (!t->packer.split)
+        for (int c = 0; c < 3; c++) t->half[0][c] = t->rgb[c], t->half[1][c] = t->rgb[c] + 16;
+    if (!only_matrix) {
+        for (int odd = 0; odd < 2 && t->packer.split; odd++)
+            for (int c = 0; c < 3; c++) {
+                float *here = t->rgb[c] + odd * (t->n / 2);
+                if (t->half[odd][c] != here) memcpy(here, t->half[odd][c], t->n / 2 * sizeof(float));
+                t->half[odd][c] = here;
+            }
+        develop(k, r, g, b, t->n);
+    }
+    write_row(k, &t->packer, only_matrix ? k->first : NULL, (const float *const(*)[3])t->half, t->n, from, to,
               p->corner + (row - p->top) * p->row + (t->x + from - p->left) * p->column, p->column);
 }
 
@@ -896,66 +918,68 @@ static void read_split(struct tile *t, int row) {
     for (int odd = 0; odd < 2; odd++) curved[odd * HALF - 1] = edge[odd], curved[odd * HALF + n] = edge[2 + odd];
 }
 
-/* The means of the nearest, and isp/stages/demosaic/malvar2004.py, at the sites of every second column. rows: from two
-above to two below. At a site that measures red or blue (`own`): green and the other one; at green: the colour of its own
-row and the other one. */
-INLINE void estimate(const int method, const int at_green, const int odd, const float *const rows[5], float root, int n,
+/* The means of the nearest, and isp/stages/demosaic/malvar2004.py, at the sites of every second column. At a site that
+measures red or blue (`own`): green and the other one; at green: the colour of its own row and the other one. x: the row;
+above1, above2: sums of those one above and below, two above and below. Both estimates are `scale` times too large, so
+that most weights are 1, until they leave the curve. */
+INLINE void estimate(const int method, const int at_green, const int odd, const float *restrict x,
+                     const float *restrict above1, const float *restrict a2, const float *restrict b2, float root, int n,
                      float *restrict first, float *restrict second) {
-    const float *restrict x = rows[2], *restrict a1 = rows[1], *restrict b1 = rows[3], *restrict a2 = rows[0], *restrict b2 = rows[4];
     const int here = odd ? HALF : 0, left = odd ? 0 : HALF - 1;
+    const float scale = method == MALVAR2004 && at_green ? 8 : 4;
+    const float cubic = 1 / (scale * scale * scale), square = 3 * root / (scale * scale), line = 3 * root * root / scale;
     INDEPENDENT
     for (int i = 0; i < n; i++) {
-        float c = x[i + here], beside = x[i + left] + x[i + left + 1], above = a1[i + here] + b1[i + here];
-        float corners = a1[i + left] + b1[i + left] + (a1[i + left + 1] + b1[i + left + 1]), own, other;
+        float c = x[i + here], beside = x[i + left] + x[i + left + 1], above = above1[i + here], own, other;
+        float corners = above1[i + left] + above1[i + left + 1];
         float beside2 = x[i + here - 1] + x[i + here + 1], above2 = a2[i + here] + b2[i + here];
         if (method == BILINEAR) {
-            own = at_green ? 0.5f * beside : 0.25f * (beside + above);
-            other = at_green ? 0.5f * above : 0.25f * corners;
+            own = at_green ? 2 * beside : beside + above;
+            other = at_green ? 2 * above : corners;
         } else if (at_green) {
-            float from_green = 0.625f * c - 0.125f * corners; /* what the two estimates share */
-            own = from_green + 0.5f * beside - 0.125f * beside2 + 0.0625f * above2;
-            other = from_green + 0.5f * above - 0.125f * above2 + 0.0625f * beside2;
+            float from_green = 5 * c - corners; /* what the two estimates share */
+            own = from_green + 4 * beside - beside2 + 0.5f * above2;
+            other = from_green + 4 * above - above2 + 0.5f * beside2;
         } else {
-            own = 0.5f * c + 0.25f * (beside + above) - 0.125f * (beside2 + above2);
-            other = 0.75f * c + 0.25f * corners - 0.1875f * (beside2 + above2);
+            own = 2 * c + (beside + above) - 0.5f * (beside2 + above2);
+            other = 3 * c + corners - 0.75f * (beside2 + above2);
         }
-        first[i] = from_curve(own, root);
-        second[i] = from_curve(other, root);
+        float v = fabsf(own), w = fabsf(other); /* from_curve */
+        first[i] = own * (v * (v * cubic + square) + line);
+        second[i] = other * (w * (w * cubic + square) + line);
     }
-}
-
-INLINE void estimate_half(const int method, const int odd, int at_green, const float *const rows[5], float root, int n,
-                          float *first, float *second) {
-    if (at_green) estimate(method, 1, odd, rows, root, n, first, second);
-    else estimate(method, 0, odd, rows, root, n, first, second);
 }
 
 /* A row of the tile, split. */
 static void interpolate(struct tile *t, int row) {
-    int blue_row = (row + t->m->down) & 1, n = t->n / 2;
-    float *own = t->rgb[blue_row ? 2 : 0], *green = t->rgb[1], *other = t->rgb[blue_row ? 0 : 2];
-    const float *rows[5];
-    for (int i = 0; i < 5; i++) rows[i] = SPLIT_CURVED(row - 2 + i);
+    const float *x = SPLIT_CURVED(row), *a1 = SPLIT_CURVED(row - 1) - GUARD, *b1 = SPLIT_CURVED(row + 1) - GUARD;
+    const float *a2 = SPLIT_CURVED(row - 2), *b2 = SPLIT_CURVED(row + 2);
+    float sums[STRIDE] __attribute__((aligned(64)));
+    INDEPENDENT
+    for (int i = 0; i < STRIDE; i++) sums[i] = a1[i] + b1[i];
+    int blue_row = (row + t->m->down) & 1, own = blue_row ? 2 : 0, n = t->n / 2;
     for (int odd = 0; odd < 2; odd++) {
-        int at_green = ((odd + t->m->right) & 1) != blue_row;
-        float *first = (at_green ? own : green) + odd * n, *second = other + odd * n;
-        if (t->m->method == BILINEAR) {
-            if (odd) estimate_half(BILINEAR, 1, at_green, rows, t->root, n, first, second);
-            else estimate_half(BILINEAR, 0, at_green, rows, t->root, n, first, second);
-        } else {
-            if (odd) estimate_half(MALVAR2004, 1, at_green, rows, t->root, n, first, second);
-            else estimate_half(MALVAR2004, 0, at_green, rows, t->root, n, first, second);
-        }
-        memcpy((at_green ? green : own) + odd * n, SPLIT_LINEAR(row) + odd * HALF, n * sizeof(float));
+        int at_green = ((odd + t->m->right) & 1) != blue_row, first = at_green ? own : 1;
+        float *to_first = t->rgb[first] + odd * n, *to_second = t->rgb[2 - own] + odd * n;
+        t->half[odd][first] = to_first;
+        t->half[odd][2 - own] = to_second;
+        t->half[odd][at_green ? 1 : own] = SPLIT_LINEAR(row) + odd * HALF;
+#define ESTIMATE(method, at_green, odd) \
+    estimate(method, at_green, odd, x, sums + GUARD, a2, b2, t->root, n, to_first, to_second)
+#define BOTH(method) \
+    at_green ? odd ? ESTIMATE(method, 1, 1) : ESTIMATE(method, 1, 0) : odd ? ESTIMATE(method, 0, 1) : ESTIMATE(method, 0, 0)
+        t->m->method == BILINEAR ? BOTH(BILINEAR) : BOTH(MALVAR2004);
+#undef BOTH
+#undef ESTIMATE
     }
 }
 
 /* Rows of RGB as they lie, from split ones. */
 static void join_halves(struct tile *t) {
     for (int c = 0; c < 3; c++) {
-        float split[TILE];
-        memcpy(split, t->rgb[c], t->n * sizeof(float));
-        repack(split, split + t->n / 2, t->n / 2, t->rgb[c]);
+        float joined[TILE];
+        repack(t->half[0][c], t->half[1][c], t->n / 2, joined);
+        memcpy(t->rgb[c], joined, t->n * sizeof(float));
     }
 }
 

@@ -83,7 +83,7 @@ class Colour(_Structure):
         ("around", c_void_p),
         *((name, c_int32) for name in ("highlights", "two_matrices", "compress", "filmic", "bits")),
         *((name, c_float) for name in ("slope", "knee", "scale", "exponent", "offset", "stretch", "shift")),
-        ("cubics", c_float * 32 * 4),
+        ("pieces", c_float * 32 * 4),
     ]
 
 
@@ -176,8 +176,8 @@ def colour_of(p: RenderParameters, bits: int) -> Colour:
     curve = Curve(1.0, 2.0, 1.0, 1.0, 0.0) if p.space == "camera" else CURVES[SPACES[p.space].transfer]
     for name, value in curve._asdict().items():
         setattr(colour, name, value)
-    colour.stretch, colour.shift, coefficients = cubics(curve, bits)
-    colour.cubics = (c_float * 32 * 4)(*map(tuple, coefficients.tolist()))
+    colour.stretch, colour.shift, coefficients = pieces(curve, bits)
+    colour.pieces = (c_float * 32 * 4)(*map(tuple, coefficients.tolist()))
     if p.space == "camera":
         colour.first = (c_float * 9)(*(exposure * np.eye(3)).ravel())
         return colour
@@ -203,26 +203,27 @@ def colour_of(p: RenderParameters, bits: int) -> Colour:
     return colour
 
 
-def cubics(curve: Curve, bits: int) -> tuple[float, float, np.ndarray]:
+def pieces(curve: Curve, bits: int) -> tuple[float, float, np.ndarray]:
     """The curve from linear x to codes in pieces that a vector's lanes can look up: stretch, shift, and 4 32, the
     coefficients of 1, u, u ** 2, u ** 3 with u = stretch * x + shift, at the lowest five bits of u's first eleven.
 
-    What lies above the knee, up to 1, is stretched to [5/4 * 2 ** -8, 1]: 31 pieces, four to an octave, each within
-    0.06 of a 16-bit code. Under them stands the line, as the piece that begins at 2 ** -8.
+    What lies above the knee, up to 1, is stretched to [5/4 * 2 ** -8, 1]: 31 pieces, four to an octave. Cubics are
+    within 0.06 of a 16-bit code, and squares, for 8 bits, within 0.005. Under them stands the line, as the piece that
+    begins at 2 ** -8.
     """
     low, knee = 1.25 * 2.0**-8, curve.knee if curve.knee < 1 else 0.0  # above 1: a line everywhere
     stretch = (1 - low) / (1 - knee)
     shift = 1 - stretch
-    number = np.arange(32)
+    number, terms = np.arange(32), 3 if bits == 8 else 4
     begin = 2.0 ** (number // 4 - 8) * (1 + number % 4 / 4)
     width = 2.0 ** (number // 4 - 10)
-    nodes = begin[:, None] + width[:, None] * (0.5 - 0.5 * np.cos(np.pi * (np.arange(4) + 0.5) / 4))  # of Chebyshev
+    nodes = begin[:, None] + width[:, None] * (0.5 - 0.5 * np.cos(np.pi * (np.arange(terms) + 0.5) / terms))  # Chebyshev's
     x = (nodes - shift) / stretch
     y = np.where(x < knee, curve.slope * x, curve.scale * np.maximum(x, knee) ** curve.exponent - curve.offset)
     y[0] = curve.slope * x[0]
-    scaled = np.linalg.solve((nodes / begin[:, None])[..., None] ** np.arange(4), y[..., None] * (2**bits - 1))[..., 0]
-    coefficients = np.empty((4, 32))
-    coefficients[:, (number + 4 * (127 - 8)) % 32] = (scaled / begin[:, None] ** np.arange(4)).T
+    scaled = np.linalg.solve((nodes / begin[:, None])[..., None] ** np.arange(terms), y[..., None] * (2**bits - 1))[..., 0]
+    coefficients = np.zeros((4, 32))
+    coefficients[:terms, (number + 4 * (127 - 8)) % 32] = (scaled / begin[:, None] ** np.arange(terms)).T
     coefficients[2:, 4 * (127 - 8) % 32] = 0
     return stretch, shift, coefficients
 
