@@ -757,11 +757,11 @@ static void repack(const float *restrict even, const float *restrict odd, int n,
     for (int i = 0; i < n; i++) x[2 * i] = even[i], x[2 * i + 1] = odd[i];
 }
 
-/* Rows of a tile are too short for the processor to see where the next one lies. */
 enum { AHEAD = 6 }; /* rows */
 
-INLINE void fetch(const void *begin, int64_t bytes, const int to_write) {
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)begin + i, to_write);
+/* Rows of a tile are too short for the processor to see where the next one lies. */
+INLINE void fetch(const void *begin, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)begin + i);
 }
 
 /* load, n pairs from an even column x on, even columns apart from odd ones; edge: the pair before them and that behind. */
@@ -789,7 +789,7 @@ static void load_pairs(const struct mosaic *m, int y, int x, int n, float *restr
     const float scale0 = scale[0], dark0 = (black[0] + of_row) * scale0;
     const float scale1 = scale[1], dark1 = (black[1] + of_row) * scale1;
     const uint16_t *counts = (const uint16_t *)m->counts + y * m->stride + x;
-    if (y + AHEAD < m->height) fetch(counts + AHEAD * m->stride, 4 * inside, 0);
+    if (y + AHEAD < m->height) fetch(counts + AHEAD * m->stride, 4 * inside);
     INDEPENDENT
     for (int i = 0; i < inside; i++) {
         uint32_t two; /* of which the lower half comes first in memory */
@@ -843,15 +843,15 @@ struct tile {
     float *lines;           /* what the method keeps, STRIDE numbers each, column x - MARGIN at GUARD */
 };
 
-/* Line `row` of ring `ring`; rings hold 16 lines. */
-#define LINE(ring, row) (t->lines + ((ring) * 16 + ((row) & 15)) * STRIDE + GUARD)
-
-enum { LINEAR, CURVED, DIFF_H, DIFF_V, GRAD_H, GRAD_V, UP, LEFT, VERTICAL, HORIZONTAL, TO_UP, TO_DOWN, TO_LEFT,
-       TO_RIGHT, DIFFERENCE, BETTER, LESS_RED, LESS_BLUE, RINGS };
+/* Rings of 16, 8, 4 and 2 lines, as many as are looked back at, by the number of their first line. */
+enum { LINEAR = 0, CURVED = 16, UP = 32, LEFT = 48, DIFFERENCE = 64, BETTER = 72, SCALE = 80, DIFF_V = 88, GRAD_V = 96,
+       GRAD_H = 104, VERTICAL = 108, HORIZONTAL = 112, LESS_RED = 116, LESS_BLUE = 120, DIFF_H = 124, LINES = 126 };
+#define LAST(ring) ((ring) < DIFFERENCE ? 15 : (ring) < GRAD_H ? 7 : (ring) < DIFF_H ? 3 : 1)
+#define LINE(ring, row) (t->lines + ((ring) + ((row) & LAST(ring))) * STRIDE + GUARD)
 
 /* The calling thread's tile of columns x .. x + n. Its memory is kept: fresh memory costs as much as the work on it. */
 static __attribute__((noinline)) struct tile *own_tile(const struct mosaic *m, int x, int n) {
-    static _Thread_local float lines[RINGS * 16 * STRIDE] __attribute__((aligned(64)));
+    static _Thread_local float lines[LINES * STRIDE] __attribute__((aligned(64)));
     static _Thread_local struct tile tile;
     struct tile *t = &tile;
     t->m = m, t->x = x, t->lines = lines;
@@ -1035,33 +1035,29 @@ static void first_difference(struct tile *t, int row) {
     const float *restrict up = LINE(UP, row), *restrict down = LINE(UP, row + 3), *restrict left = LINE(LEFT, row);
     const float *restrict above = LINE(VERTICAL, row), *restrict below = LINE(VERTICAL, row + 3);
     const float *restrict beside = LINE(HORIZONTAL, row);
-    float *restrict to_up = LINE(TO_UP, row), *restrict to_down = LINE(TO_DOWN, row);
-    float *restrict to_left = LINE(TO_LEFT, row), *restrict to_right = LINE(TO_RIGHT, row);
-    float *restrict difference = LINE(DIFFERENCE, row);
+    float *restrict scale = LINE(SCALE, row), *restrict difference = LINE(DIFFERENCE, row);
     int n = t->n + 2 * MARGIN;
     INDEPENDENT
     for (int i = 0; i < n; i++) {
-        float scale = 1 / (up[i] + down[i] + left[i] + left[i + 3]);
-        to_up[i] = up[i] * scale;
-        to_down[i] = down[i] * scale;
-        to_left[i] = left[i] * scale;
-        to_right[i] = left[i + 3] * scale;
-        difference[i] = (above[i] + below[i] + beside[i] + beside[i + 3]) * scale * 0.25f;
+        scale[i] = 1 / (up[i] + down[i] + left[i] + left[i + 3]);
+        difference[i] = (above[i] + below[i] + beside[i] + beside[i + 3]) * scale[i] * 0.25f;
     }
 }
 
+/* The weights of what lies above, below, to the left and to the right of site i are up[i], down[i], left[i] and
+left[i + 3], times scale[i]. */
 static void better_difference(struct tile *t, int row) {
     const float *restrict d = LINE(DIFFERENCE, row), *restrict above = LINE(DIFFERENCE, row - 2);
     const float *restrict below = LINE(DIFFERENCE, row + 2), *restrict green = t->green[(row + t->m->down) & 1] + GUARD;
-    const float *restrict to_up = LINE(TO_UP, row), *restrict to_down = LINE(TO_DOWN, row);
-    const float *restrict to_left = LINE(TO_LEFT, row), *restrict to_right = LINE(TO_RIGHT, row);
+    const float *restrict up = LINE(UP, row), *restrict down = LINE(UP, row + 3), *restrict left = LINE(LEFT, row);
+    const float *restrict scale = LINE(SCALE, row);
     float *restrict better = LINE(BETTER, row);
     const float update = 0.7f;
     int n = t->n + 2 * MARGIN;
     INDEPENDENT
     for (int i = 0; i < n; i++) {
-        float around = to_up[i] * above[i] + to_down[i] * below[i] + to_left[i] * d[i - 2] + to_right[i] * d[i + 2];
-        better[i] = (d[i] + update * (around - d[i])) * (1 - green[i]);
+        float around = up[i] * above[i] + down[i] * below[i] + left[i] * d[i - 2] + left[i + 3] * d[i + 2];
+        better[i] = (d[i] + update * (around * scale[i] - d[i])) * (1 - green[i]);
     }
 }
 
@@ -1088,18 +1084,18 @@ static void join(struct tile *t, int row) {
     const float *restrict red_below = LINE(LESS_RED, row + 1) + MARGIN, *restrict blue = LINE(LESS_BLUE, row) + MARGIN;
     const float *restrict blue_above = LINE(LESS_BLUE, row - 1) + MARGIN;
     const float *restrict blue_below = LINE(LESS_BLUE, row + 1) + MARGIN;
-    const float *restrict up = LINE(TO_UP, row) + MARGIN, *restrict down = LINE(TO_DOWN, row) + MARGIN;
-    const float *restrict left = LINE(TO_LEFT, row) + MARGIN, *restrict right = LINE(TO_RIGHT, row) + MARGIN;
+    const float *restrict up = LINE(UP, row) + MARGIN, *restrict down = LINE(UP, row + 3) + MARGIN;
+    const float *restrict left = LINE(LEFT, row) + MARGIN, *restrict scale = LINE(SCALE, row) + MARGIN;
     int blue_row = (row + t->m->down) & 1;
     const float *restrict green = t->green[blue_row] + GUARD + MARGIN;
     float *restrict r = t->rgb[0], *restrict g = t->rgb[1], *restrict b = t->rgb[2], *own = t->rgb[blue_row ? 2 : 0];
     float root = t->root;
     INDEPENDENT
     for (int i = 0; i < t->n; i++) {
-        float less_red = up[i] * red_above[i] + down[i] * red_below[i] + left[i] * red[i - 1] + right[i] * red[i + 1];
-        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i] + left[i] * blue[i - 1] + right[i] * blue[i + 1];
-        less_red = green[i] > 0 ? less_red : red[i];
-        less_blue = green[i] > 0 ? less_blue : blue[i];
+        float less_red = up[i] * red_above[i] + down[i] * red_below[i] + left[i] * red[i - 1] + left[i + 3] * red[i + 1];
+        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i] + left[i] * blue[i - 1] + left[i + 3] * blue[i + 1];
+        less_red = green[i] > 0 ? less_red * scale[i] : red[i];
+        less_blue = green[i] > 0 ? less_blue * scale[i] : blue[i];
         float middle = x[i] + d[i], measured = from_curve(middle, root);
         g[i] = green[i] > 0 ? linear[i] : measured;
         r[i] = from_curve(middle - less_red, root);
