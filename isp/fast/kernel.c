@@ -77,6 +77,7 @@ struct colour {
     int32_t highlights, two_matrices, compress, filmic, bits;
     float slope, knee, scale, exponent, offset; /* isp.primaries.Curve */
     float stretch, shift, pieces[4][32];        /* the same to codes: isp.fast.structures.pieces */
+    float filmic_pieces[6][32];                 /* isp.fast.structures.filmic_pieces */
 };
 
 struct picture {
@@ -171,7 +172,7 @@ static const float NEAR = 0.94f, CLIPPED = 0.985f, FADING = 0.6f, WHITENESS = 0.
                    PRIOR = 1e-4f;
 enum { GRID = 4 };
 
-INLINE float clipping(float share) { return smoothstep((share - NEAR) / (CLIPPED - NEAR)); }
+INLINE float clipping(float share) { return smoothstep((share - NEAR) * (1 / (CLIPPED - NEAR))); }
 
 /* A row's part in the sums of its row of the grid: every second pixel of every second row, weighted; means over
 GRID x GRID pixels. */
@@ -418,27 +419,85 @@ static void apply_spline(const struct spline *s, float *restrict r, float *restr
     }
 }
 
-static void apply_filmic(float *restrict r, float *restrict g, float *restrict b, int n) {
+#ifdef __AVX512BW__
+
+/* A polynomial of u whose coefficients stand at the lowest five bits of piece. */
+INLINE __m512 on_piece(const __m512 (*table)[2], const int degree, __m512i piece, __m512 u) {
+    __m512 y = _mm512_permutex2var_ps(table[degree][0], piece, table[degree][1]);
+    for (int i = degree - 1; i >= 0; i--) y = _mm512_fmadd_ps(y, u, _mm512_permutex2var_ps(table[i][0], piece, table[i][1]));
+    return y;
+}
+
+INLINE void load_pieces(const float (*pieces)[32], const int terms, __m512 (*table)[2]) {
+    for (int i = 0; i < terms; i++)
+        for (int half = 0; half < 2; half++) table[i][half] = _mm512_loadu_ps(pieces[i] + 16 * half);
+}
+
+/* filmic, by isp.fast.structures.filmic_pieces. */
+INLINE __m512 filmic_16(const __m512 (*table)[2], __m512 x) {
+    const __m512 toe = _mm512_set1_ps(0.004f), most = _mm512_set1_ps(255.99998f), sign = _mm512_set1_ps(-0.0f);
+    __m512 u = _mm512_min_ps(most, _mm512_add_ps(_mm512_abs_ps(x), toe));
+    __m512 y = on_piece(table, 5, _mm512_srli_epi32(_mm512_castps_si512(u), 22), u);
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(sign), _mm512_castps_si512(x),
+                                                        _mm512_castps_si512(y), 0xca)); /* the sign of x on y */
+}
+
+static void apply_filmic(const struct colour *k, float *restrict r, float *restrict g, float *restrict b, int n) {
+    __m512 table[6][2];
+    load_pieces(k->filmic_pieces, 6, table);
+    for (int i = 0; i < n; i += 16) {
+        __m512 x[3] = {_mm512_loadu_ps(r + i), _mm512_loadu_ps(g + i), _mm512_loadu_ps(b + i)};
+        __m512 largest = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), x[2]);
+        __m512 smallest = _mm512_min_ps(_mm512_min_ps(x[0], x[1]), x[2]);
+        __m512 top = filmic_16(table, largest), bottom = filmic_16(table, smallest);
+        __m512 span = _mm512_sub_ps(largest, smallest);
+        __mmask16 coloured = _mm512_cmp_ps_mask(span, _mm512_set1_ps(1e-9f), _CMP_NLT_US); /* between */
+        __m512 slope = _mm512_maskz_div_ps(coloured, _mm512_sub_ps(top, bottom), span);
+        float *to[3] = {r + i, g + i, b + i};
+        for (int c = 0; c < 3; c++)
+            _mm512_storeu_ps(to[c], _mm512_fmadd_ps(_mm512_sub_ps(x[c], smallest), slope, bottom));
+    }
+}
+
+#else
+
+static void apply_filmic(const struct colour *k, float *restrict r, float *restrict g, float *restrict b, int n) {
     INDEPENDENT
     for (int i = 0; i < n; i++) {
         float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
         between(r + i, g + i, b + i, smallest, largest, filmic(smallest), filmic(largest));
     }
 }
+#endif
 
 /* isp/stages/gamut.py */
-static void compress_gamut(float *restrict r, float *restrict g, float *restrict b, int n) {
-    const float threshold = 0.85f, black = 2e-3f;
+static const float THRESHOLD = 0.85f, BLACK = 2e-3f;
+
+static void compress_some(float *restrict r, float *restrict g, float *restrict b, int n) {
     INDEPENDENT
     for (int i = 0; i < n; i++) {
         float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
-        float distance = (largest - smallest) / (fabsf(largest) + black);
-        float excess = most(distance - threshold, 0) * (1 / (1 - threshold));
-        float wanted = least(distance, threshold) + (1 - threshold) * excess / sqrtf(1 + excess * excess);
-        float factor = distance > threshold ? wanted / distance : 1;
+        float distance = (largest - smallest) / (fabsf(largest) + BLACK);
+        float excess = most(distance - THRESHOLD, 0) * (1 / (1 - THRESHOLD));
+        float wanted = least(distance, THRESHOLD) + (1 - THRESHOLD) * excess / sqrtf(1 + excess * excess);
+        float factor = distance > THRESHOLD ? wanted / distance : 1;
         r[i] = largest + (r[i] - largest) * factor;
         g[i] = largest + (g[i] - largest) * factor;
         b[i] = largest + (b[i] - largest) * factor;
+    }
+}
+
+/* Only where a pixel in so many is beyond the threshold: roots and divisions cost more than all the rest. */
+static void compress_gamut(float *restrict r, float *restrict g, float *restrict b, int n) {
+    enum { SOME = 32 };
+    for (int first = 0; first < n; first += SOME) {
+        int count = n - first < SOME ? n - first : SOME, any = 0;
+        INDEPENDENT
+        for (int i = first; i < first + count; i++) {
+            float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
+            any |= largest - smallest >= 0.999f * THRESHOLD * (fabsf(largest) + BLACK); /* whatever rounding does */
+        }
+        if (any) compress_some(r + first, g + first, b + first, count);
     }
 }
 
@@ -471,7 +530,7 @@ static void develop(const struct colour *k, float *r, float *g, float *b, int n)
     if (k->tone) apply_spline(k->tone, r, g, b, n);
     if (k->two_matrices) apply_matrix(k->second, r, g, b, n);
     if (k->compress) compress_gamut(r, g, b, n);
-    if (k->filmic) apply_filmic(r, g, b, n);
+    if (k->filmic) apply_filmic(k, r, g, b, n);
 }
 
 /* ------------------------------------------------------------------ from linear RGB to the bytes of pixels
@@ -481,26 +540,14 @@ both begin; of rows as they lie, the first and the second 16 of 32 pixels. */
 
 #ifdef __AVX512BW__
 
-struct encoder { __m512 stretch, shift, low[4], high[4]; };
-
-INLINE struct encoder encoder_of(const struct colour *k) {
-    struct encoder e;
-    e.stretch = _mm512_set1_ps(k->stretch), e.shift = _mm512_set1_ps(k->shift);
-    for (int i = 0; i < 4; i++) e.low[i] = _mm512_loadu_ps(k->pieces[i]), e.high[i] = _mm512_loadu_ps(k->pieces[i] + 16);
-    return e;
-}
-
 /* isp.fast.structures.pieces: codes of stretched numbers, of which those under 0 are left to saturation. NaN becomes one
 of them. */
-INLINE __m512i codes(const struct encoder *e, __m512 u, const int bits) {
+INLINE __m512i codes(const __m512 (*table)[2], __m512 u, const int bits) {
     const __m512 below_one = _mm512_set1_ps(0.99999994f);
     const __m512i first = _mm512_set1_epi32((127 - 8) << 2); /* 2^-8, by its exponent and two bits of the mantissa */
-    const int degree = bits == 8 ? 2 : 3;
     u = _mm512_min_ps(below_one, u);
     __m512i piece = _mm512_max_epi32(_mm512_srai_epi32(_mm512_castps_si512(u), 21), first);
-    __m512 y = _mm512_permutex2var_ps(e->low[degree], piece, e->high[degree]); /* of piece the lowest five bits count */
-    for (int i = degree - 1; i >= 0; i--) y = _mm512_fmadd_ps(y, u, _mm512_permutex2var_ps(e->low[i], piece, e->high[i]));
-    return _mm512_cvtps_epi32(y);
+    return _mm512_cvtps_epi32(on_piece(table, bits == 8 ? 2 : 3, piece, u));
 }
 
 /* How 32 pixels are packed: two vectors of 16 of each colour are joined lane by lane, so that a lane holds four of one
@@ -565,10 +612,11 @@ INLINE void pack_16(const struct packer *p, const __m512i c[3][2], uint8_t *out)
 INLINE void encode(const struct colour *k, const struct packer *packer, const float *m, const float *const half[2][3],
                    int from, int to, const int bits, uint8_t *out) {
     const struct packer copy = *packer, *p = &copy; /* which no store to pixels can change */
-    const struct encoder e = encoder_of(k);
+    const __m512 stretch = _mm512_set1_ps(k->stretch), shift = _mm512_set1_ps(k->shift);
     const __m512 limit = _mm512_set1_ps(k->highlights == CLIP ? 1 : INFINITY);
     const float *const x_of[2][3] = {{half[0][0], half[0][1], half[0][2]}, {half[1][0], half[1][1], half[1][2]}};
-    __m512 by[9];
+    __m512 by[9], table[4][2];
+    load_pieces(k->pieces, 4, table);
     if (m)
         for (int i = 0; i < 9; i++) by[i] = _mm512_set1_ps(m[i] * k->stretch);
     for (int i = from / 32; i < to / 32; i++, out += 12 * bits) {
@@ -580,9 +628,9 @@ INLINE void encode(const struct colour *k, const struct packer *packer, const fl
                 if (m) x[j] = _mm512_min_ps(limit, x[j]);
             }
             for (int j = 0; j < 3; j++) {
-                u[j] = _mm512_fmadd_ps(m ? by[3 * j] : e.stretch, m ? x[0] : x[j], e.shift);
+                u[j] = _mm512_fmadd_ps(m ? by[3 * j] : stretch, m ? x[0] : x[j], shift);
                 if (m) u[j] = _mm512_fmadd_ps(by[3 * j + 2], x[2], _mm512_fmadd_ps(by[3 * j + 1], x[1], u[j]));
-                c[j][odd] = codes(&e, u[j], bits);
+                c[j][odd] = codes(table, u[j], bits);
             }
         }
         if (bits == 8) pack_8(p, c, out);

@@ -6,7 +6,9 @@ The arrays that a structure points to are kept beside it, in `keep`.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +86,7 @@ class Colour(_Structure):
         *((name, c_int32) for name in ("highlights", "two_matrices", "compress", "filmic", "bits")),
         *((name, c_float) for name in ("slope", "knee", "scale", "exponent", "offset", "stretch", "shift")),
         ("pieces", c_float * 32 * 4),
+        ("filmic_pieces", c_float * 32 * 6),
     ]
 
 
@@ -182,6 +185,7 @@ def colour_of(p: RenderParameters, bits: int) -> Colour:
         colour.first = (c_float * 9)(*(exposure * np.eye(3)).ravel())
         return colour
     colour.compress = p.look == "standard"
+    colour.filmic_pieces = (c_float * 32 * 6)(*map(tuple, filmic_pieces().tolist()))
     colour.filmic = p.look == "standard" and p.tone_curve is None
     if p.hue_sat_map is None and p.look_table is None and p.tone_curve is None:
         first = exposure * p.prophoto_to_output @ p.cam_to_prophoto
@@ -214,18 +218,43 @@ def pieces(curve: Curve, bits: int) -> tuple[float, float, np.ndarray]:
     low, knee = 1.25 * 2.0**-8, curve.knee if curve.knee < 1 else 0.0  # above 1: a line everywhere
     stretch = (1 - low) / (1 - knee)
     shift = 1 - stretch
-    number, terms = np.arange(32), 3 if bits == 8 else 4
-    begin = 2.0 ** (number // 4 - 8) * (1 + number % 4 / 4)
-    width = 2.0 ** (number // 4 - 10)
-    nodes = begin[:, None] + width[:, None] * (0.5 - 0.5 * np.cos(np.pi * (np.arange(terms) + 0.5) / terms))  # Chebyshev's
-    x = (nodes - shift) / stretch
-    y = np.where(x < knee, curve.slope * x, curve.scale * np.maximum(x, knee) ** curve.exponent - curve.offset)
-    y[0] = curve.slope * x[0]
-    scaled = np.linalg.solve((nodes / begin[:, None])[..., None] ** np.arange(terms), y[..., None] * (2**bits - 1))[..., 0]
+
+    def codes(u: np.ndarray) -> np.ndarray:
+        x = (u - shift) / stretch
+        above = curve.scale * np.maximum(x, knee) ** curve.exponent - curve.offset
+        return (2**bits - 1) * np.where((x < knee) | (u < low), curve.slope * x, above)
+
     coefficients = np.zeros((4, 32))
-    coefficients[:terms, (number + 4 * (127 - 8)) % 32] = (scaled / begin[:, None] ** np.arange(terms)).T
+    terms = 3 if bits == 8 else 4
+    coefficients[:terms] = _fitted(codes, 2.0**-8, 4, terms)
     coefficients[2:, 4 * (127 - 8) % 32] = 0
     return stretch, shift, coefficients
+
+
+@cache
+def filmic_pieces() -> np.ndarray:
+    """isp.stages.tone's filmic curve of x >= 0, 6 32: the coefficients of 1 ... u ** 5 with u = x + 0.004 from 2 ** -8 to
+    2 ** 8, at the lowest five bits of u's first ten. Within 0.05 of a 16-bit code of sRGB."""
+
+    def filmic(u: np.ndarray) -> np.ndarray:
+        y = 1.75 * (u**1.16 - 0.004**1.16)
+        return y / np.cbrt(1 + np.abs(y) ** 3)
+
+    return _fitted(filmic, 2.0**-8, 2, 6)
+
+
+def _fitted(function: Callable[[np.ndarray], np.ndarray], low: float, pieces: int, terms: int) -> np.ndarray:
+    """terms 32: polynomials through a function at the nodes of Chebyshev's, on 32 pieces from the power of two `low` on,
+    so many in each octave, at the lowest five bits of what stands first in a float32 there."""
+    number = np.arange(32)
+    octave = low * 2.0 ** (number // pieces)
+    begin = octave * (1 + number % pieces / pieces)
+    nodes = begin[:, None] + (octave / pieces)[:, None] * (0.5 - 0.5 * np.cos(np.pi * (np.arange(terms) + 0.5) / terms))
+    powers = (nodes / begin[:, None])[..., None] ** np.arange(terms)
+    fitted = np.linalg.solve(powers, function(nodes)[..., None])[..., 0] / begin[:, None] ** np.arange(terms)
+    coefficients = np.empty((terms, 32))
+    coefficients[:, (number + pieces * (127 + round(np.log2(low)))) % 32] = fitted.T
+    return coefficients
 
 
 def _table(table: np.ndarray, encoding: int) -> Table:
