@@ -14,7 +14,8 @@ Linear values: black 0, white 1. Positions are those of the active area. */
 #include <immintrin.h>
 #endif
 
-enum { TILE = 512, MARGIN = 16, WIDE = TILE + 2 * MARGIN, GUARD = 16, STRIDE = WIDE + 2 * GUARD }; /* columns */
+enum { TILE = 512, MARGIN = 16, WIDE = TILE + 2 * MARGIN, GUARD = 16, STRIDE = WIDE + 3 * GUARD }; /* columns; lines an odd number of
+cache lines long do not collide */
 enum { BILINEAR, MALVAR2004, MSG };                                                                /* demosaics */
 enum { NONE, CLIP, RECONSTRUCT };                                                                  /* highlights */
 
@@ -759,6 +760,13 @@ static void shade(const struct mosaic *m, int y, int from, int to, float *restri
     }
 }
 
+enum { AHEAD = 6 }; /* rows */
+
+/* Rows of a tile are too short for the processor to see where the next one lies. */
+INLINE void fetch(const void *begin, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)begin + i);
+}
+
 static void level(const struct mosaic *m, int y, int from, int to, float *restrict out) {
     const float *black = m->black + (int64_t)(y % m->black_rows) * m->width;
     const float *scale = m->scale + (int64_t)(y & 1) * m->width;
@@ -775,6 +783,18 @@ static void level(const struct mosaic *m, int y, int from, int to, float *restri
             int count = counts[x] < m->entries ? counts[x] : m->entries - 1;
             out[x - from] = (m->linear[count] - (black[x] + of_row)) * scale[x];
         }
+    } else if (m->pairs) {
+        const uint16_t *counts = (const uint16_t *)m->counts + start + from;
+        const float scale0 = scale[from & 1], dark0 = (black[from & 1] + of_row) * scale0;
+        const float scale1 = scale[~from & 1], dark1 = (black[~from & 1] + of_row) * scale1;
+        int n = to - from;
+        if (n > 1 && y + AHEAD < m->height) fetch(counts + AHEAD * m->stride, 2 * n);
+        INDEPENDENT
+        for (int i = 0; i < n / 2; i++) {
+            out[2 * i] = (float)(int32_t)counts[2 * i] * scale0 - dark0;
+            out[2 * i + 1] = (float)(int32_t)counts[2 * i + 1] * scale1 - dark1;
+        }
+        if (n & 1) out[n - 1] = (float)(int32_t)counts[n - 1] * scale0 - dark0;
     } else {
         const uint16_t *counts = (const uint16_t *)m->counts + start;
         INDEPENDENT
@@ -803,13 +823,6 @@ static void unpack(const float *restrict x, int n, float *restrict even, float *
 
 static void repack(const float *restrict even, const float *restrict odd, int n, float *restrict x) {
     for (int i = 0; i < n; i++) x[2 * i] = even[i], x[2 * i + 1] = odd[i];
-}
-
-enum { AHEAD = 6 }; /* rows */
-
-/* Rows of a tile are too short for the processor to see where the next one lies. */
-INLINE void fetch(const void *begin, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)begin + i);
 }
 
 /* load, n pairs from an even column x on, even columns apart from odd ones; edge: the pair before them and that behind. */
@@ -891,10 +904,10 @@ struct tile {
     float *lines;           /* what the method keeps, STRIDE numbers each, column x - MARGIN at GUARD */
 };
 
-/* Rings of 16, 8, 4 and 2 lines, as many as are looked back at, by the number of their first line. */
+/* Rings of 16, 8 and 4 lines, as many as are looked back at, by the number of their first line. */
 enum { LINEAR = 0, CURVED = 16, UP = 32, LEFT = 48, DIFFERENCE = 64, BETTER = 72, SCALE = 80, DIFF_V = 88, GRAD_V = 96,
-       GRAD_H = 104, VERTICAL = 108, HORIZONTAL = 112, LESS_RED = 116, LESS_BLUE = 120, DIFF_H = 124, LINES = 126 };
-#define LAST(ring) ((ring) < DIFFERENCE ? 15 : (ring) < GRAD_H ? 7 : (ring) < DIFF_H ? 3 : 1)
+       VERTICAL = 104, HORIZONTAL = 112, GRAD_H = 120, DIFF_H = 124, LESS_RED = 128, LESS_BLUE = 132, LINES = 136 };
+#define LAST(ring) ((ring) < DIFFERENCE ? 15 : (ring) < GRAD_H ? 7 : 3)
 #define LINE(ring, row) (t->lines + ((ring) + ((row) & LAST(ring))) * STRIDE + GUARD)
 
 /* The calling thread's tile of columns x .. x + n. Its memory is kept: fresh memory costs as much as the work on it. */
@@ -950,7 +963,7 @@ static void finish_row(struct tile *t, int row) {
 
 /* Rows split into even columns and odd ones, for demosaics that do the same in every second column: as many as they look
 at, and a few more. Number 0 is the column x of the tile, or the one beside it. */
-enum { HALF = STRIDE / 2 };
+enum { HALF = WIDE / 2 + GUARD };
 #define SPLIT_CURVED(row) (t->lines + ((row) & 7) * STRIDE + GUARD)
 #define SPLIT_LINEAR(row) (t->lines + (8 + ((row) & 3)) * STRIDE + GUARD)
 
@@ -1115,13 +1128,15 @@ static void corners(struct tile *t, int row) {
     int blue_row = (row + t->m->down) & 1;
     float *restrict own = LINE(blue_row ? LESS_BLUE : LESS_RED, row);
     float *restrict other = LINE(blue_row ? LESS_RED : LESS_BLUE, row);
+    float sum1[STRIDE] __attribute__((aligned(64))), sum3[STRIDE] __attribute__((aligned(64)));
     int n = t->n + 2 * MARGIN;
     INDEPENDENT
+    for (int i = -GUARD; i < n + GUARD; i++) sum1[i + GUARD] = a1[i] + b1[i], sum3[i + GUARD] = a3[i] + b3[i];
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
-        float near = a1[i - 1] + a1[i + 1] + b1[i - 1] + b1[i + 1];
-        float beyond = a1[i - 3] + a1[i + 3] + b1[i - 3] + b1[i + 3] + a3[i - 1] + a3[i + 1] + b3[i - 1] + b3[i + 1];
+        const float *near = sum1 + GUARD + i, *far = sum3 + GUARD + i;
         own[i] = d[i];
-        other[i] = (10 * near - beyond) * (1.0f / 32);
+        other[i] = (10 * (near[-1] + near[1]) - (near[-3] + near[3] + far[-1] + far[1])) * (1.0f / 32);
     }
 }
 
@@ -1162,16 +1177,17 @@ static void render_tile(const struct mosaic *m, const struct colour *k, const st
     for (int c = 0; c < 3; c++)
         for (int i = 0; i < STRIDE; i++) t->limit[c][i] = k->gains[c];
     if (m->method == MSG) {
-        for (int row = top - 14; row < bottom + 14; row++) {
-            read_row(t, row);
-            differences_and_gradients(t, row - 4);
-            sides(t, row - 5);
-            first_difference(t, row - 8);
-            better_difference(t, row - 10);
-            corners(t, row - 13);
-            if (row - 14 >= top) {
-                join(t, row - 14);
-                finish_row(t, row - 14);
+        for (int row = top - 14; row < bottom + 14; row += 2) { /* two at a time: both look at nearly the same rows */
+            for (int y = row; y < row + 2; y++) read_row(t, y);
+            for (int y = row - 4; y < row - 2; y++) differences_and_gradients(t, y);
+            for (int y = row - 5; y < row - 3; y++) sides(t, y);
+            for (int y = row - 8; y < row - 6; y++) first_difference(t, y);
+            for (int y = row - 10; y < row - 8; y++) better_difference(t, y);
+            for (int y = row - 13; y < row - 11; y++) corners(t, y);
+            for (int y = row - 14; y < row - 12; y++) {
+                if (y < top || y >= bottom) continue;
+                join(t, y);
+                finish_row(t, y);
             }
         }
     } else {
