@@ -654,21 +654,31 @@ struct packer { int split; };
 
 static struct packer packer_of(int bits, int split) { return (struct packer){split}; }
 
-INLINE uint64_t code(const struct colour *k, float x, float top) {
+INLINE uint32_t code(const struct colour *k, float x, float top) {
     x = clamp(x, 0, 1);
-    return (uint64_t)(int32_t)(encoded(k, x) * top + 0.5f);
+    return (uint32_t)(int32_t)(encoded(k, x) * top + 0.5f);
 }
 
-INLINE uint64_t pixel(const struct colour *k, const float *m, float limit, const float *const rgb[3], int i,
-                      const int bits) {
-    float top = (1 << bits) - 1, x = rgb[0][i], y = rgb[1][i], z = rgb[2][i], r = x, g = y, b = z;
-    if (m) {
-        x = least(x, limit), y = least(y, limit), z = least(z, limit);
-        r = m[0] * x + m[1] * y + m[2] * z;
-        g = m[3] * x + m[4] * y + m[5] * z;
-        b = m[6] * x + m[7] * y + m[8] * z;
+/* Codes of n pixels whose samples lie side by side: 8 bits each in narrow, or 16 in wide. */
+INLINE void encode_half(const struct colour *k, const float *m, const float *r, const float *g, const float *b, int n,
+                        uint32_t *restrict narrow, uint64_t *restrict wide) {
+    const float limit = k->highlights == CLIP ? 1 : INFINITY;
+    float by[9];
+    if (m) memcpy(by, m, sizeof by);
+    INDEPENDENT
+    for (int i = 0; i < n; i++) {
+        float x = r[i], y = g[i], z = b[i];
+        if (m) {
+            float red = x > limit ? limit : x, green = y > limit ? limit : y, blue = z > limit ? limit : z; /* NaN stays */
+            x = by[0] * red + by[1] * green + by[2] * blue;
+            y = by[3] * red + by[4] * green + by[5] * blue;
+            z = by[6] * red + by[7] * green + by[8] * blue;
+        }
+        if (narrow)
+            narrow[i] = code(k, x, 255) | code(k, y, 255) << 8 | code(k, z, 255) << 16;
+        else
+            wide[i] = code(k, x, 65535) | (uint64_t)code(k, y, 65535) << 16 | (uint64_t)code(k, z, 65535) << 32;
     }
-    return code(k, r, top) | code(k, g, top) << bits | code(k, b, top) << 2 * bits;
 }
 
 /* Three bytes of each of four numbers at a time, the last four apart: sixteen bytes are stored. */
@@ -696,33 +706,25 @@ static void pack_8(const uint32_t *pixels, int n, uint8_t *out) {
 static void encode_row(const struct colour *colour, const struct packer *p, const float *m, const float *const half[2][3],
                        int from, int to, uint8_t *out) {
     const struct colour copy = *colour, *k = &copy; /* which no store to pixels can change */
-    const float limit = k->highlights == CLIP ? 1 : INFINITY;
-    uint32_t pixels[TILE];
-    uint64_t wide[TILE];
-    int n = to - from;
+    uint32_t narrow[TILE], narrow_joined[TILE];
+    uint64_t wide[TILE], wide_joined[TILE];
+    int n = to - from, parts = p->split ? 2 : 1, each = n / parts;
+    for (int i = 0; i < parts; i++) {
+        const float *r = half[i][0] + from / parts, *g = half[i][1] + from / parts, *b = half[i][2] + from / parts;
+        if (k->bits == 8 && m) encode_half(k, m, r, g, b, each, narrow + i * each, NULL);
+        else if (k->bits == 8) encode_half(k, NULL, r, g, b, each, narrow + i * each, NULL);
+        else if (m) encode_half(k, m, r, g, b, each, NULL, wide + i * each);
+        else encode_half(k, NULL, r, g, b, each, NULL, wide + i * each);
+    }
     if (k->bits == 8) {
-        if (p->split)
-            INDEPENDENT
-            for (int i = 0; i < n / 2; i++) {
-                pixels[2 * i] = (uint32_t)pixel(k, m, limit, half[0], from / 2 + i, 8);
-                pixels[2 * i + 1] = (uint32_t)pixel(k, m, limit, half[1], from / 2 + i, 8);
-            }
-        else
-            INDEPENDENT
-            for (int i = 0; i < n; i++) pixels[i] = (uint32_t)pixel(k, m, limit, half[0], from + i, 8);
-        pack_8(pixels, n, out);
-    } else {
-        if (p->split)
-            INDEPENDENT
-            for (int i = 0; i < n / 2; i++) {
-                wide[2 * i] = pixel(k, m, limit, half[0], from / 2 + i, 16);
-                wide[2 * i + 1] = pixel(k, m, limit, half[1], from / 2 + i, 16);
-            }
-        else
-            INDEPENDENT
-            for (int i = 0; i < n; i++) wide[i] = pixel(k, m, limit, half[0], from + i, 16);
-        for (int i = 0; i + 1 < n; i++) memcpy(out + 6 * i, wide + i, 8);
-        if (n) memcpy(out + 6 * (n - 1), wide + (n - 1), 6);
+        for (int i = 0; p->split && i < each; i++)
+            narrow_joined[2 * i] = narrow[i], narrow_joined[2 * i + 1] = narrow[each + i];
+        pack_8(p->split ? narrow_joined : narrow, n, out);
+    } else if (n) {
+        for (int i = 0; p->split && i < each; i++) wide_joined[2 * i] = wide[i], wide_joined[2 * i + 1] = wide[each + i];
+        const uint64_t *pixels = p->split ? wide_joined : wide;
+        for (int i = 0; i + 1 < n; i++) memcpy(out + 6 * i, pixels + i, 8);
+        memcpy(out + 6 * (n - 1), pixels + (n - 1), 6);
     }
 }
 #endif
