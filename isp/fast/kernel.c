@@ -14,8 +14,8 @@ Linear values: black 0, white 1. Positions are those of the active area. */
 #include <immintrin.h>
 #endif
 
-enum { TILE = 512, MARGIN = 16, WIDE = TILE + 2 * MARGIN, GUARD = 16, STRIDE = WIDE + 3 * GUARD }; /* columns; lines an odd number of
-cache lines long do not collide */
+/* Columns. A stride of an odd number of cache lines keeps lines from colliding in the cache. */
+enum { TILE = 512, MARGIN = 16, WIDE = TILE + 2 * MARGIN, GUARD = 16, STRIDE = WIDE + 3 * GUARD };
 enum { BILINEAR, MALVAR2004, MSG };                                                                /* demosaics */
 enum { NONE, CLIP, RECONSTRUCT };                                                                  /* highlights */
 
@@ -425,7 +425,8 @@ static void apply_spline(const struct spline *s, float *restrict r, float *restr
 /* A polynomial of u whose coefficients stand at the lowest five bits of piece. */
 INLINE __m512 on_piece(const __m512 (*table)[2], const int degree, __m512i piece, __m512 u) {
     __m512 y = _mm512_permutex2var_ps(table[degree][0], piece, table[degree][1]);
-    for (int i = degree - 1; i >= 0; i--) y = _mm512_fmadd_ps(y, u, _mm512_permutex2var_ps(table[i][0], piece, table[i][1]));
+    for (int i = degree - 1; i >= 0; i--)
+        y = _mm512_fmadd_ps(y, u, _mm512_permutex2var_ps(table[i][0], piece, table[i][1]));
     return y;
 }
 
@@ -536,13 +537,13 @@ static void develop(const struct colour *k, float *r, float *g, float *b, int n)
 
 /* ------------------------------------------------------------------ from linear RGB to the bytes of pixels
 
-Rows of a tile come in two orders: as they lie, or split, those of even columns apart from those of odd ones. half: where
-both begin; of rows as they lie, the first and the second 16 of 32 pixels. */
+Rows of a tile come in two orders: as they lie, or split, those of even columns apart from those of odd ones. half:
+where both begin; of rows as they lie, the first and the second 16 of 32 pixels. */
 
 #ifdef __AVX512BW__
 
-/* isp.fast.structures.pieces: codes of stretched numbers, of which those under 0 are left to saturation. NaN becomes one
-of them. */
+/* isp.fast.structures.pieces: codes of stretched numbers, of which those under 0 are left to saturation. NaN becomes
+one of them. */
 INLINE __m512i codes(const __m512 (*table)[2], __m512 u, const int bits) {
     const __m512 below_one = _mm512_set1_ps(0.99999994f);
     const __m512i first = _mm512_set1_epi32((127 - 8) << 2); /* 2^-8, by its exponent and two bits of the mantissa */
@@ -567,7 +568,8 @@ static struct packer packer_of(int bits, int split) {
         uint8_t within[64] = {0};
         uint32_t place[16] = {0};
         for (int i = 0; i < 64; i++) {
-            int number = (v * 16 + i % 16) / half, pixel = number / 3 % 8, at = split ? pixel % 2 * 4 + pixel / 2 : pixel;
+            int number = (v * 16 + i % 16) / half, pixel = number / 3 % 8;
+            int at = split ? pixel % 2 * 4 + pixel / 2 : pixel;
             within[i] = bits == 16 ? 2 * at + i % 2 : number % 3 == 1 ? 8 + at : at; /* green lies behind red */
         }
         for (int i = 0; i < 16 / half; i++) { /* a lane fills six groups, or three and three */
@@ -669,7 +671,8 @@ INLINE void encode_half(const struct colour *k, const float *m, const float *r, 
     for (int i = 0; i < n; i++) {
         float x = r[i], y = g[i], z = b[i];
         if (m) {
-            float red = x > limit ? limit : x, green = y > limit ? limit : y, blue = z > limit ? limit : z; /* NaN stays */
+            float red = x > limit ? limit : x, green = y > limit ? limit : y; /* NaN stays */
+            float blue = z > limit ? limit : z;
             x = by[0] * red + by[1] * green + by[2] * blue;
             y = by[3] * red + by[4] * green + by[5] * blue;
             z = by[6] * red + by[7] * green + by[8] * blue;
@@ -703,8 +706,8 @@ static void pack_8(const uint32_t *pixels, int n, uint8_t *out) {
         for (int c = 0; c < 3; c++) out[3 * i + c] = (uint8_t)(pixels[i] >> 8 * c);
 }
 
-static void encode_row(const struct colour *colour, const struct packer *p, const float *m, const float *const half[2][3],
-                       int from, int to, uint8_t *out) {
+static void encode_row(const struct colour *colour, const struct packer *p, const float *m,
+                       const float *const half[2][3], int from, int to, uint8_t *out) {
     const struct colour copy = *colour, *k = &copy; /* which no store to pixels can change */
     uint32_t narrow[TILE], narrow_joined[TILE];
     uint64_t wide[TILE], wide_joined[TILE];
@@ -721,7 +724,8 @@ static void encode_row(const struct colour *colour, const struct packer *p, cons
             narrow_joined[2 * i] = narrow[i], narrow_joined[2 * i + 1] = narrow[each + i];
         pack_8(p->split ? narrow_joined : narrow, n, out);
     } else if (n) {
-        for (int i = 0; p->split && i < each; i++) wide_joined[2 * i] = wide[i], wide_joined[2 * i + 1] = wide[each + i];
+        for (int i = 0; p->split && i < each; i++)
+            wide_joined[2 * i] = wide[i], wide_joined[2 * i + 1] = wide[each + i];
         const uint64_t *pixels = p->split ? wide_joined : wide;
         for (int i = 0; i + 1 < n; i++) memcpy(out + 6 * i, pixels + i, 8);
         memcpy(out + 6 * (n - 1), pixels + (n - 1), 6);
@@ -730,14 +734,15 @@ static void encode_row(const struct colour *colour, const struct packer *p, cons
 #endif
 
 /* Pixels from .. to of a row of a tile, n long, at out, out + step ... */
-static void write_row(const struct colour *k, const struct packer *p, const float *m, const float *const half[2][3], int n,
-                      int from, int to, uint8_t *out, int64_t step) {
+static void write_row(const struct colour *k, const struct packer *p, const float *m, const float *const half[2][3],
+                      int n, int from, int to, uint8_t *out, int64_t step) {
     int size = k->bits / 8 * 3, whole = step == size && from == 0 ? to / 32 * 32 : 0; /* of these, vectors in place */
     encode_row(k, p, m, half, 0, whole, out);
     if (whole == to) return;
     uint8_t rest[6 * TILE];
     encode_row(k, p, m, half, whole, n, rest);
-    for (int i = whole > from ? whole : from; i < to; i++) memcpy(out + (i - from) * step, rest + (i - whole) * size, size);
+    for (int i = whole > from ? whole : from; i < to; i++)
+        memcpy(out + (i - from) * step, rest + (i - whole) * size, size);
 }
 
 /* ------------------------------------------------------------------ levels: from counts to the linear mosaic */
@@ -827,7 +832,8 @@ static void repack(const float *restrict even, const float *restrict odd, int n,
     for (int i = 0; i < n; i++) x[2 * i] = even[i], x[2 * i + 1] = odd[i];
 }
 
-/* load, n pairs from an even column x on, even columns apart from odd ones; edge: the pair before them and that behind. */
+/* load, n pairs from an even column x on, even columns apart from odd ones. edge: the pair before them and that
+behind. */
 static void load_pairs(const struct mosaic *m, int y, int x, int n, float *restrict even, float *restrict odd,
                        float *restrict edge) {
     float line[STRIDE];
@@ -942,12 +948,14 @@ static void finish_row(struct tile *t, int row) {
     int n = t->m->width - t->x < t->n ? t->m->width - t->x : t->n;
     if (k->highlights == RECONSTRUCT) {
         if (t->m->map_count) limits(t->m, k->gains, row, t->x, t->n, t->limit);
-        mend_highlights(k, p, (t->m->height + GRID - 1) / GRID, row, t->x, n, r, g, b, (const float (*)[STRIDE])t->limit);
+        int rows = (t->m->height + GRID - 1) / GRID;
+        mend_highlights(k, p, rows, row, t->x, n, r, g, b, (const float (*)[STRIDE])t->limit);
     }
     if (row < p->top || row >= p->bottom) return;
     int from = t->x < p->left ? p->left - t->x : 0, to = t->x + n > p->right ? p->right - t->x : n;
     if (from >= to) return;
-    int only_matrix = !(k->hue_sat_map || k->exposure != 1 || k->look || k->tone || k->two_matrices || k->compress || k->filmic);
+    int only_matrix = !k->hue_sat_map && k->exposure == 1 && !k->look && !k->tone && !k->two_matrices && !k->compress &&
+                      !k->filmic;
     if (!t->packer.split)
         for (int c = 0; c < 3; c++) t->half[0][c] = t->rgb[c], t->half[1][c] = t->rgb[c] + 16;
     if (!only_matrix) {
@@ -963,8 +971,8 @@ static void finish_row(struct tile *t, int row) {
               p->corner + (row - p->top) * p->row + (t->x + from - p->left) * p->column, p->column);
 }
 
-/* Rows split into even columns and odd ones, for demosaics that do the same in every second column: as many as they look
-at, and a few more. Number 0 is the column x of the tile, or the one beside it. */
+/* Rows split into even columns and odd ones, for demosaics that do the same in every second column: five are looked at
+on the curve, one in linear light. Number 0 is the column x of the tile, or the one beside it. */
 enum { HALF = WIDE / 2 + GUARD };
 #define SPLIT_CURVED(row) (t->lines + ((row) & 7) * STRIDE + GUARD)
 #define SPLIT_LINEAR(row) (t->lines + (8 + ((row) & 3)) * STRIDE + GUARD)
@@ -982,8 +990,8 @@ static void read_split(struct tile *t, int row) {
 }
 
 /* The means of the nearest, and isp/stages/demosaic/malvar2004.py, at the sites of every second column. At a site that
-measures red or blue (`own`): green and the other one; at green: the colour of its own row and the other one. x: the row;
-above1, above2: sums of those one above and below, two above and below. Both estimates are `scale` times too large, so
+measures red or blue: green and the other one; at green: the colour of its own row and the other one. x: the row; above1:
+the sum of those above and below; a2, b2: those two above and two below. Both estimates are `scale` times too large, so
 that most weights are 1, until they leave the curve. */
 INLINE void estimate(const int method, const int at_green, const int odd, const float *restrict x,
                      const float *restrict above1, const float *restrict a2, const float *restrict b2, float root, int n,
@@ -1030,8 +1038,15 @@ static void interpolate(struct tile *t, int row) {
 #define ESTIMATE(method, at_green, odd) \
     estimate(method, at_green, odd, x, sums + GUARD, a2, b2, t->root, n, to_first, to_second)
 #define BOTH(method) \
-    at_green ? odd ? ESTIMATE(method, 1, 1) : ESTIMATE(method, 1, 0) : odd ? ESTIMATE(method, 0, 1) : ESTIMATE(method, 0, 0)
-        t->m->method == BILINEAR ? BOTH(BILINEAR) : BOTH(MALVAR2004);
+    if (at_green && odd) ESTIMATE(method, 1, 1); \
+    else if (at_green) ESTIMATE(method, 1, 0); \
+    else if (odd) ESTIMATE(method, 0, 1); \
+    else ESTIMATE(method, 0, 0)
+        if (t->m->method == BILINEAR) {
+            BOTH(BILINEAR);
+        } else {
+            BOTH(MALVAR2004);
+        }
 #undef BOTH
 #undef ESTIMATE
     }
@@ -1157,8 +1172,10 @@ static void join(struct tile *t, int row) {
     float root = t->root;
     INDEPENDENT
     for (int i = 0; i < t->n; i++) {
-        float less_red = up[i] * red_above[i] + down[i] * red_below[i] + left[i] * red[i - 1] + left[i + 3] * red[i + 1];
-        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i] + left[i] * blue[i - 1] + left[i + 3] * blue[i + 1];
+        float less_red = up[i] * red_above[i] + down[i] * red_below[i];
+        less_red += left[i] * red[i - 1] + left[i + 3] * red[i + 1];
+        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i];
+        less_blue += left[i] * blue[i - 1] + left[i + 3] * blue[i + 1];
         less_red = green[i] > 0 ? less_red * scale[i] : red[i];
         less_blue = green[i] > 0 ? less_blue * scale[i] : blue[i];
         float middle = x[i] + d[i], measured = from_curve(middle, root);

@@ -87,8 +87,10 @@ static void join_curved(struct tile *t, int row) {
     float *restrict r = t->rgb[0], *restrict g = t->rgb[1], *restrict b = t->rgb[2];
     INDEPENDENT
     for (int i = 0; i < t->n; i++) {
-        float less_red = up[i] * red_above[i] + down[i] * red_below[i] + left[i] * red[i - 1] + left[i + 3] * red[i + 1];
-        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i] + left[i] * blue[i - 1] + left[i + 3] * blue[i + 1];
+        float less_red = up[i] * red_above[i] + down[i] * red_below[i];
+        less_red += left[i] * red[i - 1] + left[i + 3] * red[i + 1];
+        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i];
+        less_blue += left[i] * blue[i - 1] + left[i + 3] * blue[i + 1];
         g[i] = x[i] + d[i];
         r[i] = g[i] - (green[i] > 0 ? less_red * scale[i] : red[i]);
         b[i] = g[i] - (green[i] > 0 ? less_blue * scale[i] : blue[i]);

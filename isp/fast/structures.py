@@ -53,7 +53,10 @@ class Mosaic(_Structure):
         ("floating", c_int32),
         ("entries", c_int32),
         *((name, c_void_p) for name in ("linear", "black", "black_of_row", "scale", "maps")),
-        *((name, c_int32) for name in ("black_rows", "map_count", "height", "width", "down", "right", "method", "pairs")),
+        *(
+            (name, c_int32)
+            for name in ("black_rows", "map_count", "height", "width", "down", "right", "method", "pairs")
+        ),
         ("toe", c_float),
     ]
 
@@ -180,12 +183,12 @@ def colour_of(p: RenderParameters, bits: int) -> Colour:
     for name, value in curve._asdict().items():
         setattr(colour, name, value)
     colour.stretch, colour.shift, coefficients = pieces(curve, bits)
-    colour.pieces = (c_float * 32 * 4)(*map(tuple, coefficients.tolist()))
+    colour.pieces = (c_float * 32 * 4).from_buffer_copy(_floats(coefficients).tobytes())
     if p.space == "camera":
         colour.first = (c_float * 9)(*(exposure * np.eye(3)).ravel())
         return colour
     colour.compress = p.look == "standard"
-    colour.filmic_pieces = (c_float * 32 * 6)(*map(tuple, filmic_pieces().tolist()))
+    colour.filmic_pieces = (c_float * 32 * 6).from_buffer_copy(_floats(filmic_pieces()).tobytes())
     colour.filmic = p.look == "standard" and p.tone_curve is None
     if p.hue_sat_map is None and p.look_table is None and p.tone_curve is None:
         first = exposure * p.prophoto_to_output @ p.cam_to_prophoto
@@ -233,8 +236,8 @@ def pieces(curve: Curve, bits: int) -> tuple[float, float, np.ndarray]:
 
 @cache
 def filmic_pieces() -> np.ndarray:
-    """isp.stages.tone's filmic curve of x >= 0, 6 32: the coefficients of 1 ... u ** 5 with u = x + 0.004 from 2 ** -8 to
-    2 ** 8, at the lowest five bits of u's first ten. Within 0.07 of a 16-bit code of sRGB."""
+    """isp.stages.tone's filmic curve of x >= 0, 6 32: the coefficients of 1 ... u ** 5 with u = x + 0.004 from 2 ** -8
+    to 2 ** 8, at the lowest five bits of u's first ten. Within 0.07 of a 16-bit code of sRGB."""
 
     def filmic(u: np.ndarray) -> np.ndarray:
         y = 1.75 * (u**1.16 - 0.004**1.16)
@@ -244,9 +247,9 @@ def filmic_pieces() -> np.ndarray:
 
 
 def _fitted(function: Callable[[np.ndarray], np.ndarray], low: float, pieces: int, terms: int) -> np.ndarray:
-    """terms 32: polynomials through a function at Chebyshev's nodes, on 32 pieces from the power of two `low` on, so many
-    in each octave, at the lowest five bits of what stands first in a float32 there. The nodes are drawn a little to the
-    beginning, where these curves bend more: the errors on both sides are then the same."""
+    """terms 32: polynomials through a function at Chebyshev's nodes, on 32 pieces from the power of two `low` on, so
+    many in each octave, at the lowest five bits of what stands first in a float32 there. The nodes are drawn a little
+    to the beginning, where these curves bend more: the errors on both sides are then the same."""
     number = np.arange(32)
     octave = low * 2.0 ** (number // pieces)
     begin = octave * (1 + number % pieces / pieces)

@@ -1,4 +1,4 @@
-"""The last steps of the compiled render, from linear RGB to the bytes of pixels, and rows split into even and odd columns."""
+"""The compiled render's last steps, from linear RGB to the bytes of pixels, and its rows of even and odd columns."""
 
 import ctypes
 from dataclasses import replace
@@ -42,7 +42,9 @@ def test_pieces_are_the_curve(name: str, bits: int) -> None:
     """As the kernel reads them: in float32, the piece by the first eleven bits."""
     stretch, shift, coefficients = pieces(ALL[name], bits)
     x = range_of(ALL[name])
-    u = np.minimum((x.astype(float) * np.float32(stretch) + np.float32(shift)).astype(np.float32), np.float32(1 - 2**-24))
+    u = np.minimum(
+        (x.astype(float) * np.float32(stretch) + np.float32(shift)).astype(np.float32), np.float32(1 - 2**-24)
+    )
     piece = np.maximum(u.view(np.int32) >> 21, 119 << 2) & 31
     y = np.zeros_like(u)
     with np.errstate(invalid="ignore"):
@@ -78,13 +80,16 @@ def displayed(curve: Curve, x: np.ndarray, bits: int) -> np.ndarray:
     count = x.shape[1]
     colour = Colour(first=tuple(np.eye(3).ravel()), gains=(1.0, 1.0, 1.0), exposure=1.0, bits=bits, **curve._asdict())
     colour.stretch, colour.shift, coefficients = pieces(curve, bits)
-    colour.pieces = (ctypes.c_float * 32 * 4)(*map(tuple, coefficients.tolist()))
+    colour.pieces = (ctypes.c_float * 32 * 4).from_buffer_copy(coefficients.astype(np.float32))
     out = np.zeros((count, 3), f"uint{bits}")
     picture = Picture(row=out.nbytes, column=out.strides[0], bottom=1, right=count)
     picture.point("corner", out)
     by = ctypes.byref
     mosaic = Mosaic(height=1, width=count)
-    assert fast.kernel().isp_display(ctypes.c_void_p(x.ctypes.data), by(mosaic), by(colour), by(picture), 0, 1, 0, count) == 0
+    assert (
+        fast.kernel().isp_display(ctypes.c_void_p(x.ctypes.data), by(mosaic), by(colour), by(picture), 0, 1, 0, count)
+        == 0
+    )
     return out
 
 
@@ -122,7 +127,9 @@ def test_pixels_of_every_width(demosaic: str, bits: int) -> None:
 SPLIT = {
     "2x2 black": dict(black_level=np.array([[[500.0], [470.0]], [[520.0], [510.0]]])),
     "black of four columns": dict(black_level=500 + 20 * np.random.default_rng(1).random((3, 4, 1))),
-    "black of each column": dict(black_level_delta_h=np.linspace(-30, 30, 71), black_level_delta_v=np.linspace(9, -9, 45)),
+    "black of each column": dict(
+        black_level_delta_h=np.linspace(-30, 30, 71), black_level_delta_v=np.linspace(9, -9, 45)
+    ),
     "black of each row": dict(black_level_delta_v=np.linspace(9, -9, 45)),
     "borders": dict(active_area=(3, 5, 44, 68)),
 }
