@@ -10,8 +10,12 @@ Linear values: black 0, white 1. Positions are those of the active area. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __AVX512BW__
+#include <immintrin.h>
+#endif
 
-enum { TILE = 512, MARGIN = 16, WIDE = TILE + 2 * MARGIN, GUARD = 16, STRIDE = WIDE + 2 * GUARD }; /* columns */
+/* Columns. A stride of an odd number of cache lines keeps lines from colliding in the cache. */
+enum { TILE = 512, MARGIN = 16, WIDE = TILE + 2 * MARGIN, GUARD = 16, STRIDE = WIDE + 3 * GUARD };
 enum { BILINEAR, MALVAR2004, MSG };                                                                /* demosaics */
 enum { NONE, CLIP, RECONSTRUCT };                                                                  /* highlights */
 
@@ -46,6 +50,7 @@ struct mosaic {
     int32_t height, width;
     int32_t down, right; /* row and column of the first red */
     int32_t method;
+    int32_t pairs;       /* black repeats every two columns */
     float toe; /* of the curve under which the mosaic is interpolated */
 };
 
@@ -72,6 +77,8 @@ struct colour {
     const float *around; /* grid of colours for RECONSTRUCT, rows x cols x 4; NULL while it is being gathered */
     int32_t highlights, two_matrices, compress, filmic, bits;
     float slope, knee, scale, exponent, offset; /* isp.primaries.Curve */
+    float stretch, shift, pieces[4][32];        /* the same to codes: isp.fast.structures.pieces */
+    float filmic_pieces[6][32];                 /* isp.fast.structures.filmic_pieces */
 };
 
 struct picture {
@@ -115,20 +122,22 @@ INLINE float power(float x, float p) {
     return of_bits(to_bits(exp2) + (int32_t)((uint32_t)to_bits(whole) << 23));
 }
 
-/* x^(-1/3) for normal x > 0, to rounding: a guess from the exponent (h below within 0.103), then two steps of
-r (1 - h)^(-1/3), h = 1 - x r^3, expanded as far as each needs. */
+/* A guess of x^(-1/3) for normal x > 0, from its exponent: 1 - x r^3 lies within 0.1022. */
+INLINE float guessed(float x) { return of_bits((int32_t)(1.4199e9f - (1.0f / 3) * (float)to_bits(x))); }
+
+/* x^(-1/3) for normal x > 0, to rounding: the guess times a minimax fit of (1 - h)^(-1/3) (1e-7), h = 1 - x r^3. */
 INLINE float inverse_cbrt(float x) {
-    float r = of_bits((int32_t)(1.4199e9f - (1.0f / 3) * (float)to_bits(x)));
-    float h = 1 - x * r * (r * r);
-    r += r * h * ((1.0f / 3) + h * ((2.0f / 9) + h * (14.0f / 81)));
-    h = 1 - x * r * (r * r);
-    return r + r * h * ((1.0f / 3) + h * (2.0f / 9));
+    float r = guessed(x), h = 1 - x * r * (r * r);
+    return r * (1 + h * (0.333328802f + h * (0.222214149f + h * (0.174526305f + h * 0.145910227f))));
 }
 
-/* isp.stages.demosaic.curve. root: the cube root of the toe. */
+/* isp.stages.demosaic.curve. root: the cube root of the toe. That of a is a r^2 times a minimax fit of (1 - h)^(-2/3)
+(2e-8). */
 INLINE float to_curve(float x, float toe, float root) {
-    float a = fabsf(x) + toe, r = inverse_cbrt(a);
-    return copysignf(a * r * r - root, x);
+    float a = fabsf(x) + toe, r = guessed(a), s = a * r * r, h = 1 - s * r;
+    float fit = 0.459159675f + h * 0.429295602f;
+    fit = 1 + h * (0.666666704f + h * (0.555529412f + h * (0.493793925f + h * fit)));
+    return copysignf(s * fit - root, x);
 }
 
 INLINE float from_curve(float y, float root) {
@@ -164,7 +173,7 @@ static const float NEAR = 0.94f, CLIPPED = 0.985f, FADING = 0.6f, WHITENESS = 0.
                    PRIOR = 1e-4f;
 enum { GRID = 4 };
 
-INLINE float clipping(float share) { return smoothstep((share - NEAR) / (CLIPPED - NEAR)); }
+INLINE float clipping(float share) { return smoothstep((share - NEAR) * (1 / (CLIPPED - NEAR))); }
 
 /* A row's part in the sums of its row of the grid: every second pixel of every second row, weighted; means over
 GRID x GRID pixels. */
@@ -411,85 +420,106 @@ static void apply_spline(const struct spline *s, float *restrict r, float *restr
     }
 }
 
-static void apply_filmic(float *restrict r, float *restrict g, float *restrict b, int n) {
+#ifdef __AVX512BW__
+
+/* A polynomial of u whose coefficients stand at the lowest five bits of piece. */
+INLINE __m512 on_piece(const __m512 (*table)[2], const int degree, __m512i piece, __m512 u) {
+    __m512 y = _mm512_permutex2var_ps(table[degree][0], piece, table[degree][1]);
+    for (int i = degree - 1; i >= 0; i--)
+        y = _mm512_fmadd_ps(y, u, _mm512_permutex2var_ps(table[i][0], piece, table[i][1]));
+    return y;
+}
+
+INLINE void load_pieces(const float (*pieces)[32], const int terms, __m512 (*table)[2]) {
+    for (int i = 0; i < terms; i++)
+        for (int half = 0; half < 2; half++) table[i][half] = _mm512_loadu_ps(pieces[i] + 16 * half);
+}
+
+/* filmic, by isp.fast.structures.filmic_pieces. */
+INLINE __m512 filmic_16(const __m512 (*table)[2], __m512 x) {
+    const __m512 toe = _mm512_set1_ps(0.004f), most = _mm512_set1_ps(255.99998f), sign = _mm512_set1_ps(-0.0f);
+    __m512 u = _mm512_min_ps(most, _mm512_add_ps(_mm512_abs_ps(x), toe));
+    __m512 y = on_piece(table, 5, _mm512_srli_epi32(_mm512_castps_si512(u), 22), u);
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(sign), _mm512_castps_si512(x),
+                                                        _mm512_castps_si512(y), 0xca)); /* the sign of x on y */
+}
+
+static void apply_filmic(const struct colour *k, float *restrict r, float *restrict g, float *restrict b, int n) {
+    __m512 table[6][2];
+    load_pieces(k->filmic_pieces, 6, table);
+    for (int i = 0; i < n; i += 16) {
+        __m512 x[3] = {_mm512_loadu_ps(r + i), _mm512_loadu_ps(g + i), _mm512_loadu_ps(b + i)};
+        __m512 largest = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), x[2]);
+        __m512 smallest = _mm512_min_ps(_mm512_min_ps(x[0], x[1]), x[2]);
+        __m512 top = filmic_16(table, largest), bottom = filmic_16(table, smallest);
+        __m512 span = _mm512_sub_ps(largest, smallest);
+        __mmask16 coloured = _mm512_cmp_ps_mask(span, _mm512_set1_ps(1e-9f), _CMP_NLT_US); /* between */
+        __m512 slope = _mm512_maskz_div_ps(coloured, _mm512_sub_ps(top, bottom), span);
+        float *to[3] = {r + i, g + i, b + i};
+        for (int c = 0; c < 3; c++)
+            _mm512_storeu_ps(to[c], _mm512_fmadd_ps(_mm512_sub_ps(x[c], smallest), slope, bottom));
+    }
+}
+
+#else
+
+static void apply_filmic(const struct colour *k, float *restrict r, float *restrict g, float *restrict b, int n) {
     INDEPENDENT
     for (int i = 0; i < n; i++) {
         float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
         between(r + i, g + i, b + i, smallest, largest, filmic(smallest), filmic(largest));
     }
 }
+#endif
 
 /* isp/stages/gamut.py */
-static void compress_gamut(float *restrict r, float *restrict g, float *restrict b, int n) {
-    const float threshold = 0.85f, black = 2e-3f;
+static const float THRESHOLD = 0.85f, BLACK = 2e-3f;
+
+static void compress_some(float *restrict r, float *restrict g, float *restrict b, int n) {
     INDEPENDENT
     for (int i = 0; i < n; i++) {
         float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
-        float distance = (largest - smallest) / (fabsf(largest) + black);
-        float excess = most(distance - threshold, 0) * (1 / (1 - threshold));
-        float wanted = least(distance, threshold) + (1 - threshold) * excess / sqrtf(1 + excess * excess);
-        float factor = distance > threshold ? wanted / distance : 1;
+        float distance = (largest - smallest) / (fabsf(largest) + BLACK);
+        float excess = most(distance - THRESHOLD, 0) * (1 / (1 - THRESHOLD));
+        float wanted = least(distance, THRESHOLD) + (1 - THRESHOLD) * excess / sqrtf(1 + excess * excess);
+        float factor = distance > THRESHOLD ? wanted / distance : 1;
         r[i] = largest + (r[i] - largest) * factor;
         g[i] = largest + (g[i] - largest) * factor;
         b[i] = largest + (b[i] - largest) * factor;
     }
 }
 
-INLINE uint32_t code(const struct colour *k, float x, float top) {
-    x = clamp(x, 0, 1);
-    return (uint32_t)(int32_t)(encoded(k, x) * top + 0.5f);
-}
-
-/* Interleaved codes at out, out + step ...; step 3 or 6 is a row of the picture as it lies in memory. */
-static void write_codes(const struct colour *colour, const float *r, const float *g, const float *b, int n, uint8_t *out,
-                        int64_t step) {
-    const struct colour copy = *colour, *k = &copy; /* which no store to pixels can change */
-    if (k->bits == 8) {
-        uint32_t pixels[TILE + 2];
+/* Only where a pixel in so many is beyond the threshold: roots and divisions cost more than all the rest. */
+static void compress_gamut(float *restrict r, float *restrict g, float *restrict b, int n) {
+    enum { SOME = 32 };
+    for (int first = 0; first < n; first += SOME) {
+        int count = n - first < SOME ? n - first : SOME, any = 0;
         INDEPENDENT
-        for (int i = 0; i < n; i++)
-            pixels[i] = code(k, r[i], 255) | code(k, g[i], 255) << 8 | code(k, b[i], 255) << 16;
-        int i = 0;
-        if (step == 3)
-            for (; i + 4 <= n; i += 2) { /* two pixels in a store of eight bytes, the last two written over by the next */
-                uint64_t two;
-                memcpy(&two, pixels + i, 8);
-                two = (two & 0xffffff) | (two >> 8 & 0xffffff000000);
-                memcpy(out + 3 * i, &two, 8);
-            }
-        for (; i < n; i++)
-            for (int c = 0; c < 3; c++) out[i * step + c] = (uint8_t)(pixels[i] >> 8 * c);
-    } else {
-        uint64_t pixels[TILE];
-        INDEPENDENT
-        for (int i = 0; i < n; i++)
-            pixels[i] = code(k, r[i], 65535) | (uint64_t)code(k, g[i], 65535) << 16 | (uint64_t)code(k, b[i], 65535) << 32;
-        int i = 0;
-        if (step == 6)
-            for (; i + 2 <= n; i++) memcpy(out + 6 * i, pixels + i, 8);
-        for (; i < n; i++) memcpy(out + i * step, pixels + i, 6);
+        for (int i = first; i < first + count; i++) {
+            float largest = most(most(r[i], g[i]), b[i]), smallest = least(least(r[i], g[i]), b[i]);
+            any |= largest - smallest >= 0.999f * THRESHOLD * (fabsf(largest) + BLACK); /* whatever rounding does */
+        }
+        if (any) compress_some(r + first, g + first, b + first, count);
     }
 }
 
-/* A row of a tile, n pixels from y, x on, from white-balanced camera RGB (which it overwrites) to the picture. */
-static void finish(const struct colour *k, const struct picture *p, int rows, int y, int x, int n, float *r, float *g,
-                   float *b, const float (*limit)[STRIDE]) {
-    if (k->highlights == RECONSTRUCT) {
-        if (!k->around) {
-            if (y % 2 == 0) gather(p->seen + ((int64_t)(y / GRID) * p->grid_cols + x / GRID) * 4, r, g, b, limit, n);
-            p->near[(int64_t)y * p->tiles + x / TILE] |= any_near(r, g, b, limit, n);
-        } else if (any_near(r, g, b, limit, n)) {
-            for (int i = 0; i < n; i++) {
-                float saturation[3] = {limit[0][i], limit[1][i], limit[2][i]};
-                if (r[i] > NEAR * saturation[0] || g[i] > NEAR * saturation[1] || b[i] > NEAR * saturation[2])
-                    raise(k, p, rows, y, x + i, (float *[]){r + i, g + i, b + i}, saturation);
-            }
+/* Highlights of a row of a tile, in its order; limit: what saturation is. */
+static void mend_highlights(const struct colour *k, const struct picture *p, int rows, int y, int x, int n, float *r,
+                            float *g, float *b, const float (*limit)[STRIDE]) {
+    if (!k->around) {
+        if (y % 2 == 0) gather(p->seen + ((int64_t)(y / GRID) * p->grid_cols + x / GRID) * 4, r, g, b, limit, n);
+        p->near[(int64_t)y * p->tiles + x / TILE] |= any_near(r, g, b, limit, n);
+    } else if (any_near(r, g, b, limit, n)) {
+        for (int i = 0; i < n; i++) {
+            float saturation[3] = {limit[0][i], limit[1][i], limit[2][i]};
+            if (r[i] > NEAR * saturation[0] || g[i] > NEAR * saturation[1] || b[i] > NEAR * saturation[2])
+                raise(k, p, rows, y, x + i, (float *[]){r + i, g + i, b + i}, saturation);
         }
     }
-    if (y < p->top || y >= p->bottom) return;
-    int from = x < p->left ? p->left - x : 0, to = x + n > p->right ? p->right - x : n;
-    if (from >= to) return;
-    r += from, g += from, b += from, n = to - from;
+}
+
+/* From white-balanced camera RGB to linear RGB of the output, n pixels in any order. */
+static void develop(const struct colour *k, float *r, float *g, float *b, int n) {
     if (k->highlights == CLIP)
         INDEPENDENT
         for (int i = 0; i < n; i++) r[i] = least(r[i], 1), g[i] = least(g[i], 1), b[i] = least(b[i], 1);
@@ -502,8 +532,217 @@ static void finish(const struct colour *k, const struct picture *p, int rows, in
     if (k->tone) apply_spline(k->tone, r, g, b, n);
     if (k->two_matrices) apply_matrix(k->second, r, g, b, n);
     if (k->compress) compress_gamut(r, g, b, n);
-    if (k->filmic) apply_filmic(r, g, b, n);
-    write_codes(k, r, g, b, n, p->corner + (y - p->top) * p->row + (x + from - p->left) * p->column, p->column);
+    if (k->filmic) apply_filmic(k, r, g, b, n);
+}
+
+/* ------------------------------------------------------------------ from linear RGB to the bytes of pixels
+
+Rows of a tile come in two orders: as they lie, or split, those of even columns apart from those of odd ones. half:
+where both begin; of rows as they lie, the first and the second 16 of 32 pixels. */
+
+#ifdef __AVX512BW__
+
+/* isp.fast.structures.pieces: codes of stretched numbers, of which those under 0 are left to saturation. NaN becomes
+one of them. */
+INLINE __m512i codes(const __m512 (*table)[2], __m512 u, const int bits) {
+    const __m512 below_one = _mm512_set1_ps(0.99999994f);
+    const __m512i first = _mm512_set1_epi32((127 - 8) << 2); /* 2^-8, by its exponent and two bits of the mantissa */
+    u = _mm512_min_ps(below_one, u);
+    __m512i piece = _mm512_max_epi32(_mm512_srai_epi32(_mm512_castps_si512(u), 21), first);
+    return _mm512_cvtps_epi32(on_piece(table, bits == 8 ? 2 : 3, piece, u));
+}
+
+/* How 32 pixels are packed: two vectors of 16 of each colour are joined lane by lane, so that a lane holds four of one
+vector and four of the other; `within` orders the bytes of a lane, `place` those of the vectors, in groups of four bytes
+(8 bits) or eight (16 bits). */
+struct packer {
+    __m512i within[3], place[3];
+    __mmask8 third[3]; /* 16 bits: groups that come from the third vector */
+    int split;
+};
+
+static struct packer packer_of(int bits, int split) {
+    struct packer p = {.split = split};
+    int half = bits == 8 ? 1 : 2;
+    for (int v = 0; v < 3; v++) {
+        uint8_t within[64] = {0};
+        uint32_t place[16] = {0};
+        for (int i = 0; i < 64; i++) {
+            int number = (v * 16 + i % 16) / half, pixel = number / 3 % 8;
+            int at = split ? pixel % 2 * 4 + pixel / 2 : pixel;
+            within[i] = bits == 16 ? 2 * at + i % 2 : number % 3 == 1 ? 8 + at : at; /* green lies behind red */
+        }
+        for (int i = 0; i < 16 / half; i++) { /* a lane fills six groups, or three and three */
+            int to = v * 16 / half + i, lane = split ? to / 6 % 4 : to % 12 / 3;
+            int group = split ? to % 6 : to / 12 % 2 * 3 + to % 3, groups = 4 / half;
+            int from = group / groups * (16 / half) + lane * groups + group % groups;
+            place[i * half] = from;
+            if (from >= 2 * (16 / half)) p.third[v] |= 1 << i;
+        }
+        p.within[v] = _mm512_loadu_si512(within);
+        p.place[v] = _mm512_loadu_si512(place);
+    }
+    return p;
+}
+
+INLINE void pack_8(const struct packer *p, const __m512i c[3][2], uint8_t *out) {
+    __m512i r = _mm512_packus_epi32(c[0][0], c[0][1]), g = _mm512_packus_epi32(c[1][0], c[1][1]);
+    __m512i b = _mm512_packus_epi32(c[2][0], c[2][1]), rg = _mm512_packus_epi16(r, g);
+    b = _mm512_packus_epi16(b, b);
+    __m512i begin = _mm512_shuffle_epi8(rg, p->within[0]), end = _mm512_shuffle_epi8(rg, p->within[1]);
+    begin = _mm512_mask_shuffle_epi8(begin, 0x4924492449244924, b, p->within[0]);
+    end = _mm512_mask_shuffle_epi8(end, 0x2492249224922492, b, p->within[1]);
+    __m512i last = _mm512_permutex2var_epi32(begin, p->place[1], end);
+    _mm512_storeu_si512(out, _mm512_permutex2var_epi32(begin, p->place[0], end));
+    _mm256_storeu_si256((__m256i *)(out + 64), _mm512_castsi512_si256(last));
+}
+
+INLINE void pack_16(const struct packer *p, const __m512i c[3][2], uint8_t *out) {
+    const __mmask32 green[3] = {0x92929292, 0x24242424, 0x49494949}, blue[3] = {0x24242424, 0x49494949, 0x92929292};
+    __m512i r = _mm512_packus_epi32(c[0][0], c[0][1]), g = _mm512_packus_epi32(c[1][0], c[1][1]);
+    __m512i b = _mm512_packus_epi32(c[2][0], c[2][1]), part[3];
+    for (int i = 0; i < 3; i++) {
+        __m512i mixed = _mm512_mask_blend_epi16(green[i], _mm512_shuffle_epi8(r, p->within[i]),
+                                                _mm512_shuffle_epi8(g, p->within[i]));
+        part[i] = _mm512_mask_blend_epi16(blue[i], mixed, _mm512_shuffle_epi8(b, p->within[i]));
+    }
+    for (int i = 0; i < 3; i++) {
+        __m512i two = _mm512_permutex2var_epi64(part[0], p->place[i], part[1]);
+        _mm512_storeu_si512(out + 64 * i, _mm512_mask_permutexvar_epi64(two, p->third[i], p->place[i], part[2]));
+    }
+}
+
+INLINE void encode(const struct colour *k, const struct packer *packer, const float *m, const float *const half[2][3],
+                   int from, int to, const int bits, uint8_t *out) {
+    const struct packer copy = *packer, *p = &copy; /* which no store to pixels can change */
+    const __m512 stretch = _mm512_set1_ps(k->stretch), shift = _mm512_set1_ps(k->shift);
+    const __m512 limit = _mm512_set1_ps(k->highlights == CLIP ? 1 : INFINITY);
+    const float *const x_of[2][3] = {{half[0][0], half[0][1], half[0][2]}, {half[1][0], half[1][1], half[1][2]}};
+    __m512 by[9], table[4][2];
+    load_pieces(k->pieces, 4, table);
+    if (m)
+        for (int i = 0; i < 9; i++) by[i] = _mm512_set1_ps(m[i] * k->stretch);
+    for (int i = from / 32; i < to / 32; i++, out += 12 * bits) {
+        __m512i c[3][2];
+        for (int odd = 0; odd < 2; odd++) {
+            __m512 x[3], u[3];
+            for (int j = 0; j < 3; j++) {
+                x[j] = _mm512_loadu_ps(x_of[odd][j] + i * (p->split ? 16 : 32));
+                if (m) x[j] = _mm512_min_ps(limit, x[j]);
+            }
+            for (int j = 0; j < 3; j++) {
+                u[j] = _mm512_fmadd_ps(m ? by[3 * j] : stretch, m ? x[0] : x[j], shift);
+                if (m) u[j] = _mm512_fmadd_ps(by[3 * j + 2], x[2], _mm512_fmadd_ps(by[3 * j + 1], x[1], u[j]));
+                c[j][odd] = codes(table, u[j], bits);
+            }
+        }
+        if (bits == 8) pack_8(p, c, out);
+        else pack_16(p, c, out);
+    }
+}
+
+/* The codes of pixels from .. to, multiples of 32, of a row; with a matrix of those clipped and multiplied. */
+static void encode_row(const struct colour *k, const struct packer *p, const float *m, const float *const half[2][3],
+                       int from, int to, uint8_t *out) {
+    if (k->bits == 8 && m) encode(k, p, m, half, from, to, 8, out);
+    else if (k->bits == 8) encode(k, p, NULL, half, from, to, 8, out);
+    else if (m) encode(k, p, m, half, from, to, 16, out);
+    else encode(k, p, NULL, half, from, to, 16, out);
+}
+
+#else
+
+struct packer { int split; };
+
+static struct packer packer_of(int bits, int split) { return (struct packer){split}; }
+
+INLINE uint32_t code(const struct colour *k, float x, float top) {
+    x = clamp(x, 0, 1);
+    return (uint32_t)(int32_t)(encoded(k, x) * top + 0.5f);
+}
+
+/* Codes of n pixels whose samples lie side by side: 8 bits each in narrow, or 16 in wide. */
+INLINE void encode_half(const struct colour *k, const float *m, const float *r, const float *g, const float *b, int n,
+                        uint32_t *restrict narrow, uint64_t *restrict wide) {
+    const float limit = k->highlights == CLIP ? 1 : INFINITY;
+    float by[9];
+    if (m) memcpy(by, m, sizeof by);
+    INDEPENDENT
+    for (int i = 0; i < n; i++) {
+        float x = r[i], y = g[i], z = b[i];
+        if (m) {
+            float red = x > limit ? limit : x, green = y > limit ? limit : y; /* NaN stays */
+            float blue = z > limit ? limit : z;
+            x = by[0] * red + by[1] * green + by[2] * blue;
+            y = by[3] * red + by[4] * green + by[5] * blue;
+            z = by[6] * red + by[7] * green + by[8] * blue;
+        }
+        if (narrow)
+            narrow[i] = code(k, x, 255) | code(k, y, 255) << 8 | code(k, z, 255) << 16;
+        else
+            wide[i] = code(k, x, 65535) | (uint64_t)code(k, y, 65535) << 16 | (uint64_t)code(k, z, 65535) << 32;
+    }
+}
+
+/* Three bytes of each of four numbers at a time, the last four apart: sixteen bytes are stored. */
+static void pack_8(const uint32_t *pixels, int n, uint8_t *out) {
+    int i = 0;
+#if (defined(__SSSE3__) || defined(__ARM_NEON)) && (defined(__clang__) || __GNUC__ >= 12)
+    typedef uint8_t bytes __attribute__((vector_size(16)));
+    for (; i + 4 < n; i += 4) {
+        bytes four;
+        memcpy(&four, pixels + i, 16);
+        four = __builtin_shufflevector(four, four, 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15);
+        memcpy(out + 3 * i, &four, 16);
+    }
+#endif
+    for (; i + 2 < n; i += 2) { /* two pixels in a store of eight bytes */
+        uint64_t two;
+        memcpy(&two, pixels + i, 8);
+        two = (two & 0xffffff) | (two >> 8 & 0xffffff000000);
+        memcpy(out + 3 * i, &two, 8);
+    }
+    for (; i < n; i++)
+        for (int c = 0; c < 3; c++) out[3 * i + c] = (uint8_t)(pixels[i] >> 8 * c);
+}
+
+static void encode_row(const struct colour *colour, const struct packer *p, const float *m,
+                       const float *const half[2][3], int from, int to, uint8_t *out) {
+    const struct colour copy = *colour, *k = &copy; /* which no store to pixels can change */
+    uint32_t narrow[TILE], narrow_joined[TILE];
+    uint64_t wide[TILE], wide_joined[TILE];
+    int n = to - from, parts = p->split ? 2 : 1, each = n / parts;
+    for (int i = 0; i < parts; i++) {
+        const float *r = half[i][0] + from / parts, *g = half[i][1] + from / parts, *b = half[i][2] + from / parts;
+        if (k->bits == 8 && m) encode_half(k, m, r, g, b, each, narrow + i * each, NULL);
+        else if (k->bits == 8) encode_half(k, NULL, r, g, b, each, narrow + i * each, NULL);
+        else if (m) encode_half(k, m, r, g, b, each, NULL, wide + i * each);
+        else encode_half(k, NULL, r, g, b, each, NULL, wide + i * each);
+    }
+    if (k->bits == 8) {
+        for (int i = 0; p->split && i < each; i++)
+            narrow_joined[2 * i] = narrow[i], narrow_joined[2 * i + 1] = narrow[each + i];
+        pack_8(p->split ? narrow_joined : narrow, n, out);
+    } else if (n) {
+        for (int i = 0; p->split && i < each; i++)
+            wide_joined[2 * i] = wide[i], wide_joined[2 * i + 1] = wide[each + i];
+        const uint64_t *pixels = p->split ? wide_joined : wide;
+        for (int i = 0; i + 1 < n; i++) memcpy(out + 6 * i, pixels + i, 8);
+        memcpy(out + 6 * (n - 1), pixels + (n - 1), 6);
+    }
+}
+#endif
+
+/* Pixels from .. to of a row of a tile, n long, at out, out + step ... */
+static void write_row(const struct colour *k, const struct packer *p, const float *m, const float *const half[2][3],
+                      int n, int from, int to, uint8_t *out, int64_t step) {
+    int size = k->bits / 8 * 3, whole = step == size && from == 0 ? to / 32 * 32 : 0; /* of these, vectors in place */
+    encode_row(k, p, m, half, 0, whole, out);
+    if (whole == to) return;
+    uint8_t rest[6 * TILE];
+    encode_row(k, p, m, half, whole, n, rest);
+    for (int i = whole > from ? whole : from; i < to; i++)
+        memcpy(out + (i - from) * step, rest + (i - whole) * size, size);
 }
 
 /* ------------------------------------------------------------------ levels: from counts to the linear mosaic */
@@ -528,6 +767,13 @@ static void shade(const struct mosaic *m, int y, int from, int to, float *restri
     }
 }
 
+enum { AHEAD = 6 }; /* rows */
+
+/* Rows of a tile are too short for the processor to see where the next one lies. */
+INLINE void fetch(const void *begin, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)begin + i);
+}
+
 static void level(const struct mosaic *m, int y, int from, int to, float *restrict out) {
     const float *black = m->black + (int64_t)(y % m->black_rows) * m->width;
     const float *scale = m->scale + (int64_t)(y & 1) * m->width;
@@ -544,6 +790,18 @@ static void level(const struct mosaic *m, int y, int from, int to, float *restri
             int count = counts[x] < m->entries ? counts[x] : m->entries - 1;
             out[x - from] = (m->linear[count] - (black[x] + of_row)) * scale[x];
         }
+    } else if (m->pairs) {
+        const uint16_t *counts = (const uint16_t *)m->counts + start + from;
+        const float scale0 = scale[from & 1], dark0 = (black[from & 1] + of_row) * scale0;
+        const float scale1 = scale[~from & 1], dark1 = (black[~from & 1] + of_row) * scale1;
+        int n = to - from;
+        if (n > 1 && y + AHEAD < m->height) fetch(counts + AHEAD * m->stride, 2 * n);
+        INDEPENDENT
+        for (int i = 0; i < n / 2; i++) {
+            out[2 * i] = (float)(int32_t)counts[2 * i] * scale0 - dark0;
+            out[2 * i + 1] = (float)(int32_t)counts[2 * i + 1] * scale1 - dark1;
+        }
+        if (n & 1) out[n - 1] = (float)(int32_t)counts[n - 1] * scale0 - dark0;
     } else {
         const uint16_t *counts = (const uint16_t *)m->counts + start;
         INDEPENDENT
@@ -562,6 +820,57 @@ static void load(const struct mosaic *m, int y, int x, int n, float *out) {
         if (i >= x + n) break;
         int inside = reflected(i, m->width);
         level(m, y, inside, inside + 1, out + (i - x));
+    }
+}
+
+/* A row's samples in even columns and in odd ones, and back. */
+static void unpack(const float *restrict x, int n, float *restrict even, float *restrict odd) {
+    for (int i = 0; i < n; i++) even[i] = x[2 * i], odd[i] = x[2 * i + 1];
+}
+
+static void repack(const float *restrict even, const float *restrict odd, int n, float *restrict x) {
+    for (int i = 0; i < n; i++) x[2 * i] = even[i], x[2 * i + 1] = odd[i];
+}
+
+/* load, n pairs from an even column x on, even columns apart from odd ones. edge: the pair before them and that
+behind. */
+static void load_pairs(const struct mosaic *m, int y, int x, int n, float *restrict even, float *restrict odd,
+                       float *restrict edge) {
+    float line[STRIDE];
+    if (!m->pairs || m->floating || m->entries || m->map_count) {
+        load(m, y, x - 2, 2 * n + 4, line);
+        unpack(line + 2, n, even, odd);
+        memcpy(edge, line, 2 * sizeof(float));
+        memcpy(edge + 2, line + 2 + 2 * n, 2 * sizeof(float));
+        return;
+    }
+    int inside = x + 2 * n > m->width ? (m->width - x) / 2 : n;
+    if (x < 2) load(m, y, x - 2, 2, edge);
+    if (x + 2 * n + 2 > m->width) {
+        load(m, y, x + 2 * inside, 2 * (n - inside) + 2, line);
+        unpack(line, n - inside, even + inside, odd + inside);
+        memcpy(edge + 2, line + 2 * (n - inside), 2 * sizeof(float));
+    }
+    y = reflected(y, m->height);
+    const float *black = m->black + (int64_t)(y % m->black_rows) * m->width;
+    const float *scale = m->scale + (int64_t)(y & 1) * m->width;
+    const float of_row = m->black_of_row ? m->black_of_row[y] : 0;
+    const float scale0 = scale[0], dark0 = (black[0] + of_row) * scale0;
+    const float scale1 = scale[1], dark1 = (black[1] + of_row) * scale1;
+    const uint16_t *counts = (const uint16_t *)m->counts + y * m->stride + x;
+    if (y + AHEAD < m->height) fetch(counts + AHEAD * m->stride, 4 * inside);
+    INDEPENDENT
+    for (int i = 0; i < inside; i++) {
+        uint32_t two; /* of which the lower half comes first in memory */
+        memcpy(&two, counts + 2 * i, 4);
+        even[i] = (float)(int32_t)(two & 0xffff) * scale0 - dark0;
+        odd[i] = (float)(int32_t)(two >> 16) * scale1 - dark1;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (i ? x + 2 * n + 2 > m->width : x < 2) continue;
+        const uint16_t *two = counts + (i ? 2 * n : -2);
+        edge[2 * i] = (float)(int32_t)two[0] * scale0 - dark0;
+        edge[2 * i + 1] = (float)(int32_t)two[1] * scale1 - dark1;
     }
 }
 
@@ -596,24 +905,26 @@ struct tile {
     const struct picture *p;
     int x, n;   /* the first column (without margin), and how many */
     float root; /* of the toe */
-    float limit[3][STRIDE], rgb[3][STRIDE];
+    float limit[3][STRIDE], rgb[3][STRIDE] __attribute__((aligned(64)));
     float green[2][STRIDE]; /* 1 at green sites, for red and for blue rows */
+    const float *half[2][3]; /* split rows: where the colours of even columns stand, and of odd ones */
+    struct packer packer;
     float *lines;           /* what the method keeps, STRIDE numbers each, column x - MARGIN at GUARD */
 };
 
-/* Line `row` of ring `ring`; rings hold 16 lines. */
-#define LINE(ring, row) (t->lines + ((ring) * 16 + ((row) & 15)) * STRIDE + GUARD)
-
-enum { LINEAR, CURVED, DIFF_H, DIFF_V, GRAD_H, GRAD_V, UP, LEFT, VERTICAL, HORIZONTAL, TO_UP, TO_DOWN, TO_LEFT,
-       TO_RIGHT, DIFFERENCE, BETTER, LESS_RED, LESS_BLUE, RINGS };
+/* Rings of 16, 8 and 4 lines, as many as are looked back at, by the number of their first line. */
+enum { LINEAR = 0, CURVED = 16, UP = 32, LEFT = 48, DIFFERENCE = 64, BETTER = 72, SCALE = 80, DIFF_V = 88, GRAD_V = 96,
+       VERTICAL = 104, HORIZONTAL = 112, GRAD_H = 120, DIFF_H = 124, LESS_RED = 128, LESS_BLUE = 132, LINES = 136 };
+#define LAST(ring) ((ring) < DIFFERENCE ? 15 : (ring) < GRAD_H ? 7 : 3)
+#define LINE(ring, row) (t->lines + ((ring) + ((row) & LAST(ring))) * STRIDE + GUARD)
 
 /* The calling thread's tile of columns x .. x + n. Its memory is kept: fresh memory costs as much as the work on it. */
-static struct tile *own_tile(const struct mosaic *m, int x, int n) {
-    static _Thread_local float lines[RINGS * 16 * STRIDE];
+static __attribute__((noinline)) struct tile *own_tile(const struct mosaic *m, int x, int n) {
+    static _Thread_local float lines[LINES * STRIDE] __attribute__((aligned(64)));
     static _Thread_local struct tile tile;
     struct tile *t = &tile;
     t->m = m, t->x = x, t->lines = lines;
-    t->n = (n + 15) / 16 * 16; /* whole vectors; what is too much lies beyond the frame */
+    t->n = (n + 31) / 32 * 32; /* whole pairs of vectors; what is too much lies beyond the frame */
     t->root = cbrtf(m->toe);
     for (int i = 0; i < STRIDE; i++) /* GUARD, MARGIN and x are even */
         for (int blue_row = 0; blue_row < 2; blue_row++) t->green[blue_row][i] = ((i + m->right) & 1) != blue_row;
@@ -629,53 +940,124 @@ static void read_row(struct tile *t, int row) {
     for (int i = 0; i < n; i++) curved[i] = to_curve(linear[i], toe, root);
 }
 
+/* A row of the tile, from white-balanced camera RGB (which it overwrites) to the picture. */
 static void finish_row(struct tile *t, int row) {
-    if (t->k->highlights == RECONSTRUCT && t->m->map_count)
-        limits(t->m, t->k->gains, row, t->x, t->n, t->limit);
+    const struct colour *k = t->k;
+    const struct picture *p = t->p;
+    float *r = t->rgb[0], *g = t->rgb[1], *b = t->rgb[2];
     int n = t->m->width - t->x < t->n ? t->m->width - t->x : t->n;
-    finish(t->k, t->p, (t->m->height + GRID - 1) / GRID, row, t->x, n, t->rgb[0], t->rgb[1], t->rgb[2],
-           (const float (*)[STRIDE])t->limit);
+    if (k->highlights == RECONSTRUCT) {
+        if (t->m->map_count) limits(t->m, k->gains, row, t->x, t->n, t->limit);
+        int rows = (t->m->height + GRID - 1) / GRID;
+        mend_highlights(k, p, rows, row, t->x, n, r, g, b, (const float (*)[STRIDE])t->limit);
+    }
+    if (row < p->top || row >= p->bottom) return;
+    int from = t->x < p->left ? p->left - t->x : 0, to = t->x + n > p->right ? p->right - t->x : n;
+    if (from >= to) return;
+    int only_matrix = !k->hue_sat_map && k->exposure == 1 && !k->look && !k->tone && !k->two_matrices && !k->compress &&
+                      !k->filmic;
+    if (!t->packer.split)
+        for (int c = 0; c < 3; c++) t->half[0][c] = t->rgb[c], t->half[1][c] = t->rgb[c] + 16;
+    if (!only_matrix) {
+        for (int odd = 0; odd < 2 && t->packer.split; odd++)
+            for (int c = 0; c < 3; c++) {
+                float *here = t->rgb[c] + odd * (t->n / 2);
+                if (t->half[odd][c] != here) memcpy(here, t->half[odd][c], t->n / 2 * sizeof(float));
+                t->half[odd][c] = here;
+            }
+        develop(k, r, g, b, t->n);
+    }
+    write_row(k, &t->packer, only_matrix ? k->first : NULL, (const float *const(*)[3])t->half, t->n, from, to,
+              p->corner + (row - p->top) * p->row + (t->x + from - p->left) * p->column, p->column);
 }
 
-/* The means of the nearest, and isp/stages/demosaic/malvar2004.py. At a site that measures red or blue (`own`): green and
-the other one; at green: the colour of its own row and the other one. */
-static void interpolate(struct tile *t, int row) {
-    const float *restrict x = LINE(CURVED, row) + MARGIN, *restrict linear = LINE(LINEAR, row) + MARGIN;
-    const float *restrict a1 = LINE(CURVED, row - 1) + MARGIN, *restrict b1 = LINE(CURVED, row + 1) + MARGIN;
-    const float *restrict a2 = LINE(CURVED, row - 2) + MARGIN, *restrict b2 = LINE(CURVED, row + 2) + MARGIN;
-    int blue_row = (row + t->m->down) & 1;
-    const float *restrict green = t->green[blue_row] + GUARD + MARGIN;
-    float *restrict own = t->rgb[blue_row ? 2 : 0], *restrict middle = t->rgb[1], *restrict other = t->rgb[blue_row ? 0 : 2];
-    float root = t->root;
-    if (t->m->method == BILINEAR) {
+/* Rows split into even columns and odd ones, for demosaics that do the same in every second column: five are looked at
+on the curve, one in linear light. Number 0 is the column x of the tile, or the one beside it. */
+enum { HALF = WIDE / 2 + GUARD };
+#define SPLIT_CURVED(row) (t->lines + ((row) & 7) * STRIDE + GUARD)
+#define SPLIT_LINEAR(row) (t->lines + (8 + ((row) & 3)) * STRIDE + GUARD)
+
+static void read_split(struct tile *t, int row) {
+    float *restrict linear = SPLIT_LINEAR(row), *restrict curved = SPLIT_CURVED(row), edge[4];
+    const float toe = t->m->toe, root = t->root;
+    int n = t->n / 2;
+    load_pairs(t->m, row, t->x, n, linear, linear + HALF, edge);
+    for (int odd = 0; odd < 2; odd++)
         INDEPENDENT
-        for (int i = 0; i < t->n; i++) {
-            float beside = x[i - 1] + x[i + 1], above = a1[i] + b1[i];
-            float corners = a1[i - 1] + a1[i + 1] + b1[i - 1] + b1[i + 1];
-            float first = green[i] > 0 ? 0.5f * beside : 0.25f * (beside + above);
-            float second = green[i] > 0 ? 0.5f * above : 0.25f * corners;
-            first = from_curve(first, root), second = from_curve(second, root);
-            own[i] = green[i] > 0 ? first : linear[i];
-            middle[i] = green[i] > 0 ? linear[i] : first;
-            other[i] = second;
-        }
-        return;
-    }
+        for (int i = 0; i < n; i++) curved[odd * HALF + i] = to_curve(linear[odd * HALF + i], toe, root);
+    for (int i = 0; i < 4; i++) edge[i] = to_curve(edge[i], toe, root);
+    for (int odd = 0; odd < 2; odd++) curved[odd * HALF - 1] = edge[odd], curved[odd * HALF + n] = edge[2 + odd];
+}
+
+/* The means of the nearest, and isp/stages/demosaic/malvar2004.py, at the sites of every second column. At a site that
+measures red or blue: green and the other one; at green: the colour of its own row and the other one. x: the row; above1:
+the sum of those above and below; a2, b2: those two above and two below. Both estimates are `scale` times too large, so
+that most weights are 1, until they leave the curve. */
+INLINE void estimate(const int method, const int at_green, const int odd, const float *restrict x,
+                     const float *restrict above1, const float *restrict a2, const float *restrict b2, float root, int n,
+                     float *restrict first, float *restrict second) {
+    const int here = odd ? HALF : 0, left = odd ? 0 : HALF - 1;
+    const float scale = method == MALVAR2004 && at_green ? 8 : 4;
+    const float cubic = 1 / (scale * scale * scale), square = 3 * root / (scale * scale), line = 3 * root * root / scale;
     INDEPENDENT
-    for (int i = 0; i < t->n; i++) {
-        float beside = x[i - 1] + x[i + 1], above = a1[i] + b1[i];
-        float beside2 = x[i - 2] + x[i + 2], above2 = a2[i] + b2[i];
-        float corners = a1[i - 1] + a1[i + 1] + b1[i - 1] + b1[i + 1];
-        float from_green = 0.625f * x[i] - 0.125f * corners; /* what the two estimates at green share */
-        float row_colour = from_green + 0.5f * beside - 0.125f * beside2 + 0.0625f * above2;
-        float column_colour = from_green + 0.5f * above - 0.125f * above2 + 0.0625f * beside2;
-        float at_green = 0.5f * x[i] + 0.25f * (beside + above) - 0.125f * (beside2 + above2);
-        float opposite = 0.75f * x[i] + 0.25f * corners - 0.1875f * (beside2 + above2);
-        float first = from_curve(green[i] > 0 ? row_colour : at_green, root);
-        float second = from_curve(green[i] > 0 ? column_colour : opposite, root);
-        own[i] = green[i] > 0 ? first : linear[i];
-        middle[i] = green[i] > 0 ? linear[i] : first;
-        other[i] = second;
+    for (int i = 0; i < n; i++) {
+        float c = x[i + here], beside = x[i + left] + x[i + left + 1], above = above1[i + here], own, other;
+        float corners = above1[i + left] + above1[i + left + 1];
+        float beside2 = x[i + here - 1] + x[i + here + 1], above2 = a2[i + here] + b2[i + here];
+        if (method == BILINEAR) {
+            own = at_green ? 2 * beside : beside + above;
+            other = at_green ? 2 * above : corners;
+        } else if (at_green) {
+            float from_green = 5 * c - corners; /* what the two estimates share */
+            own = from_green + 4 * beside - beside2 + 0.5f * above2;
+            other = from_green + 4 * above - above2 + 0.5f * beside2;
+        } else {
+            own = 2 * c + (beside + above) - 0.5f * (beside2 + above2);
+            other = 3 * c + corners - 0.75f * (beside2 + above2);
+        }
+        float v = fabsf(own), w = fabsf(other); /* from_curve */
+        first[i] = own * (v * (v * cubic + square) + line);
+        second[i] = other * (w * (w * cubic + square) + line);
+    }
+}
+
+/* A row of the tile, split. */
+static void interpolate(struct tile *t, int row) {
+    const float *x = SPLIT_CURVED(row), *a1 = SPLIT_CURVED(row - 1) - GUARD, *b1 = SPLIT_CURVED(row + 1) - GUARD;
+    const float *a2 = SPLIT_CURVED(row - 2), *b2 = SPLIT_CURVED(row + 2);
+    float sums[STRIDE] __attribute__((aligned(64)));
+    INDEPENDENT
+    for (int i = 0; i < STRIDE; i++) sums[i] = a1[i] + b1[i];
+    int blue_row = (row + t->m->down) & 1, own = blue_row ? 2 : 0, n = t->n / 2;
+    for (int odd = 0; odd < 2; odd++) {
+        int at_green = ((odd + t->m->right) & 1) != blue_row, first = at_green ? own : 1;
+        float *to_first = t->rgb[first] + odd * n, *to_second = t->rgb[2 - own] + odd * n;
+        t->half[odd][first] = to_first;
+        t->half[odd][2 - own] = to_second;
+        t->half[odd][at_green ? 1 : own] = SPLIT_LINEAR(row) + odd * HALF;
+#define ESTIMATE(method, at_green, odd) \
+    estimate(method, at_green, odd, x, sums + GUARD, a2, b2, t->root, n, to_first, to_second)
+#define BOTH(method) \
+    if (at_green && odd) ESTIMATE(method, 1, 1); \
+    else if (at_green) ESTIMATE(method, 1, 0); \
+    else if (odd) ESTIMATE(method, 0, 1); \
+    else ESTIMATE(method, 0, 0)
+        if (t->m->method == BILINEAR) {
+            BOTH(BILINEAR);
+        } else {
+            BOTH(MALVAR2004);
+        }
+#undef BOTH
+#undef ESTIMATE
+    }
+}
+
+/* Rows of RGB as they lie, from split ones. */
+static void join_halves(struct tile *t) {
+    for (int c = 0; c < 3; c++) {
+        float joined[TILE];
+        repack(t->half[0][c], t->half[1][c], t->n / 2, joined);
+        memcpy(t->rgb[c], joined, t->n * sizeof(float));
     }
 }
 
@@ -731,33 +1113,29 @@ static void first_difference(struct tile *t, int row) {
     const float *restrict up = LINE(UP, row), *restrict down = LINE(UP, row + 3), *restrict left = LINE(LEFT, row);
     const float *restrict above = LINE(VERTICAL, row), *restrict below = LINE(VERTICAL, row + 3);
     const float *restrict beside = LINE(HORIZONTAL, row);
-    float *restrict to_up = LINE(TO_UP, row), *restrict to_down = LINE(TO_DOWN, row);
-    float *restrict to_left = LINE(TO_LEFT, row), *restrict to_right = LINE(TO_RIGHT, row);
-    float *restrict difference = LINE(DIFFERENCE, row);
+    float *restrict scale = LINE(SCALE, row), *restrict difference = LINE(DIFFERENCE, row);
     int n = t->n + 2 * MARGIN;
     INDEPENDENT
     for (int i = 0; i < n; i++) {
-        float scale = 1 / (up[i] + down[i] + left[i] + left[i + 3]);
-        to_up[i] = up[i] * scale;
-        to_down[i] = down[i] * scale;
-        to_left[i] = left[i] * scale;
-        to_right[i] = left[i + 3] * scale;
-        difference[i] = (above[i] + below[i] + beside[i] + beside[i + 3]) * scale * 0.25f;
+        scale[i] = 1 / (up[i] + down[i] + left[i] + left[i + 3]);
+        difference[i] = (above[i] + below[i] + beside[i] + beside[i + 3]) * scale[i] * 0.25f;
     }
 }
 
+/* The weights of what lies above, below, to the left and to the right of site i are up[i], down[i], left[i] and
+left[i + 3], times scale[i]. */
 static void better_difference(struct tile *t, int row) {
     const float *restrict d = LINE(DIFFERENCE, row), *restrict above = LINE(DIFFERENCE, row - 2);
     const float *restrict below = LINE(DIFFERENCE, row + 2), *restrict green = t->green[(row + t->m->down) & 1] + GUARD;
-    const float *restrict to_up = LINE(TO_UP, row), *restrict to_down = LINE(TO_DOWN, row);
-    const float *restrict to_left = LINE(TO_LEFT, row), *restrict to_right = LINE(TO_RIGHT, row);
+    const float *restrict up = LINE(UP, row), *restrict down = LINE(UP, row + 3), *restrict left = LINE(LEFT, row);
+    const float *restrict scale = LINE(SCALE, row);
     float *restrict better = LINE(BETTER, row);
     const float update = 0.7f;
     int n = t->n + 2 * MARGIN;
     INDEPENDENT
     for (int i = 0; i < n; i++) {
-        float around = to_up[i] * above[i] + to_down[i] * below[i] + to_left[i] * d[i - 2] + to_right[i] * d[i + 2];
-        better[i] = (d[i] + update * (around - d[i])) * (1 - green[i]);
+        float around = up[i] * above[i] + down[i] * below[i] + left[i] * d[i - 2] + left[i + 3] * d[i + 2];
+        better[i] = (d[i] + update * (around * scale[i] - d[i])) * (1 - green[i]);
     }
 }
 
@@ -767,13 +1145,15 @@ static void corners(struct tile *t, int row) {
     int blue_row = (row + t->m->down) & 1;
     float *restrict own = LINE(blue_row ? LESS_BLUE : LESS_RED, row);
     float *restrict other = LINE(blue_row ? LESS_RED : LESS_BLUE, row);
+    float sum1[STRIDE] __attribute__((aligned(64))), sum3[STRIDE] __attribute__((aligned(64)));
     int n = t->n + 2 * MARGIN;
     INDEPENDENT
+    for (int i = -GUARD; i < n + GUARD; i++) sum1[i + GUARD] = a1[i] + b1[i], sum3[i + GUARD] = a3[i] + b3[i];
+    INDEPENDENT
     for (int i = 0; i < n; i++) {
-        float near = a1[i - 1] + a1[i + 1] + b1[i - 1] + b1[i + 1];
-        float beyond = a1[i - 3] + a1[i + 3] + b1[i - 3] + b1[i + 3] + a3[i - 1] + a3[i + 1] + b3[i - 1] + b3[i + 1];
+        const float *near = sum1 + GUARD + i, *far = sum3 + GUARD + i;
         own[i] = d[i];
-        other[i] = (10 * near - beyond) * (1.0f / 32);
+        other[i] = (10 * (near[-1] + near[1]) - (near[-3] + near[3] + far[-1] + far[1])) * (1.0f / 32);
     }
 }
 
@@ -784,18 +1164,20 @@ static void join(struct tile *t, int row) {
     const float *restrict red_below = LINE(LESS_RED, row + 1) + MARGIN, *restrict blue = LINE(LESS_BLUE, row) + MARGIN;
     const float *restrict blue_above = LINE(LESS_BLUE, row - 1) + MARGIN;
     const float *restrict blue_below = LINE(LESS_BLUE, row + 1) + MARGIN;
-    const float *restrict up = LINE(TO_UP, row) + MARGIN, *restrict down = LINE(TO_DOWN, row) + MARGIN;
-    const float *restrict left = LINE(TO_LEFT, row) + MARGIN, *restrict right = LINE(TO_RIGHT, row) + MARGIN;
+    const float *restrict up = LINE(UP, row) + MARGIN, *restrict down = LINE(UP, row + 3) + MARGIN;
+    const float *restrict left = LINE(LEFT, row) + MARGIN, *restrict scale = LINE(SCALE, row) + MARGIN;
     int blue_row = (row + t->m->down) & 1;
     const float *restrict green = t->green[blue_row] + GUARD + MARGIN;
     float *restrict r = t->rgb[0], *restrict g = t->rgb[1], *restrict b = t->rgb[2], *own = t->rgb[blue_row ? 2 : 0];
     float root = t->root;
     INDEPENDENT
     for (int i = 0; i < t->n; i++) {
-        float less_red = up[i] * red_above[i] + down[i] * red_below[i] + left[i] * red[i - 1] + right[i] * red[i + 1];
-        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i] + left[i] * blue[i - 1] + right[i] * blue[i + 1];
-        less_red = green[i] > 0 ? less_red : red[i];
-        less_blue = green[i] > 0 ? less_blue : blue[i];
+        float less_red = up[i] * red_above[i] + down[i] * red_below[i];
+        less_red += left[i] * red[i - 1] + left[i + 3] * red[i + 1];
+        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i];
+        less_blue += left[i] * blue[i - 1] + left[i + 3] * blue[i + 1];
+        less_red = green[i] > 0 ? less_red * scale[i] : red[i];
+        less_blue = green[i] > 0 ? less_blue * scale[i] : blue[i];
         float middle = x[i] + d[i], measured = from_curve(middle, root);
         g[i] = green[i] > 0 ? linear[i] : measured;
         r[i] = from_curve(middle - less_red, root);
@@ -810,27 +1192,29 @@ for the ends of the frame), from counts to codes. */
 static void render_tile(const struct mosaic *m, const struct colour *k, const struct picture *p, int top, int bottom, int x,
                        int n) {
     struct tile *t = own_tile(m, x, n);
-    t->k = k, t->p = p;
+    t->k = k, t->p = p, t->packer = packer_of(k->bits, m->method != MSG && k->highlights != RECONSTRUCT);
     for (int c = 0; c < 3; c++)
         for (int i = 0; i < STRIDE; i++) t->limit[c][i] = k->gains[c];
     if (m->method == MSG) {
-        for (int row = top - 14; row < bottom + 14; row++) {
-            read_row(t, row);
-            differences_and_gradients(t, row - 4);
-            sides(t, row - 5);
-            first_difference(t, row - 8);
-            better_difference(t, row - 10);
-            corners(t, row - 13);
-            if (row - 14 >= top) {
-                join(t, row - 14);
-                finish_row(t, row - 14);
+        for (int row = top - 14; row < bottom + 14; row += 2) { /* two at a time: both look at nearly the same rows */
+            for (int y = row; y < row + 2; y++) read_row(t, y);
+            for (int y = row - 4; y < row - 2; y++) differences_and_gradients(t, y);
+            for (int y = row - 5; y < row - 3; y++) sides(t, y);
+            for (int y = row - 8; y < row - 6; y++) first_difference(t, y);
+            for (int y = row - 10; y < row - 8; y++) better_difference(t, y);
+            for (int y = row - 13; y < row - 11; y++) corners(t, y);
+            for (int y = row - 14; y < row - 12; y++) {
+                if (y < top || y >= bottom) continue;
+                join(t, y);
+                finish_row(t, y);
             }
         }
     } else {
         for (int row = top - 2; row < bottom + 2; row++) {
-            read_row(t, row);
+            read_split(t, row);
             if (row - 2 >= top) {
                 interpolate(t, row - 2);
+                if (!t->packer.split) join_halves(t);
                 finish_row(t, row - 2);
             }
         }
@@ -849,14 +1233,15 @@ int isp_display(const float *planes, const struct mosaic *m, const struct colour
                 int32_t bottom, int32_t left, int32_t right) {
     struct tile tile = {0}, *t = &tile;
     int64_t plane = (int64_t)m->height * m->width;
-    t->m = m, t->k = k, t->p = p;
+    t->m = m, t->k = k, t->p = p, t->packer = packer_of(k->bits, 0);
     for (int c = 0; c < 3; c++)
         for (int i = 0; i < STRIDE; i++) t->limit[c][i] = k->gains[c];
     for (t->x = left; t->x < right; t->x += TILE) {
-        t->n = right - t->x < TILE ? right - t->x : TILE;
+        int n = right - t->x < TILE ? right - t->x : TILE;
+        t->n = (n + 31) / 32 * 32;
         for (int y = top; y < bottom; y++) {
             for (int c = 0; c < 3; c++)
-                memcpy(t->rgb[c], planes + c * plane + (int64_t)y * m->width + t->x, t->n * sizeof(float));
+                memcpy(t->rgb[c], planes + c * plane + (int64_t)y * m->width + t->x, n * sizeof(float));
             finish_row(t, y);
         }
     }

@@ -66,11 +66,6 @@ static void deviations(struct tile *t, const struct canvas *c, int row, float *r
     }
 }
 
-/* A row of a part to two planes of packed samples, those of even columns and those of odd ones. */
-static void unpack(const float *restrict x, int n, float *restrict even, float *restrict odd) {
-    for (int i = 0; i < n; i++) even[i] = x[2 * i], odd[i] = x[2 * i + 1];
-}
-
 /* The samples first .. first + n of a row whose even columns lie in one plane of packed samples and odd ones in another. */
 static void pack(const float *restrict even, const float *restrict odd, int first, int n, float *restrict out) {
     if (first & 1) *out++ = odd[first / 2], first++, n--;
@@ -86,17 +81,19 @@ static void join_curved(struct tile *t, int row) {
     const float *restrict red_below = LINE(LESS_RED, row + 1) + MARGIN, *restrict blue = LINE(LESS_BLUE, row) + MARGIN;
     const float *restrict blue_above = LINE(LESS_BLUE, row - 1) + MARGIN;
     const float *restrict blue_below = LINE(LESS_BLUE, row + 1) + MARGIN;
-    const float *restrict up = LINE(TO_UP, row) + MARGIN, *restrict down = LINE(TO_DOWN, row) + MARGIN;
-    const float *restrict left = LINE(TO_LEFT, row) + MARGIN, *restrict right = LINE(TO_RIGHT, row) + MARGIN;
+    const float *restrict up = LINE(UP, row) + MARGIN, *restrict down = LINE(UP, row + 3) + MARGIN;
+    const float *restrict left = LINE(LEFT, row) + MARGIN, *restrict scale = LINE(SCALE, row) + MARGIN;
     const float *restrict green = t->green[(row + t->m->down) & 1] + GUARD + MARGIN;
     float *restrict r = t->rgb[0], *restrict g = t->rgb[1], *restrict b = t->rgb[2];
     INDEPENDENT
     for (int i = 0; i < t->n; i++) {
-        float less_red = up[i] * red_above[i] + down[i] * red_below[i] + left[i] * red[i - 1] + right[i] * red[i + 1];
-        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i] + left[i] * blue[i - 1] + right[i] * blue[i + 1];
+        float less_red = up[i] * red_above[i] + down[i] * red_below[i];
+        less_red += left[i] * red[i - 1] + left[i + 3] * red[i + 1];
+        float less_blue = up[i] * blue_above[i] + down[i] * blue_below[i];
+        less_blue += left[i] * blue[i - 1] + left[i + 3] * blue[i + 1];
         g[i] = x[i] + d[i];
-        r[i] = g[i] - (green[i] > 0 ? less_red : red[i]);
-        b[i] = g[i] - (green[i] > 0 ? less_blue : blue[i]);
+        r[i] = g[i] - (green[i] > 0 ? less_red * scale[i] : red[i]);
+        b[i] = g[i] - (green[i] > 0 ? less_blue * scale[i] : blue[i]);
     }
 }
 
