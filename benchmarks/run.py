@@ -15,6 +15,7 @@ decode     a DNG to its counts
 writing    8-bit codes to PNG and TIFF files, beside Pillow and tifffile
 commands   whole processes, from their start to the finished 8-bit TIFF: ours, a script of five lines for rawpy, others
 render     a DNG to the pixels of a picture in memory, imports aside: benchmarks.render
+kernel     the compiled kernel alone, from counts to codes in memory that is at hand, beside copying as many bytes
 stages     each stage of a classical render in PyTorch, on the whole frame
 demosaic   a mosaic to camera RGB
 runtimes   the models that ship in PyTorch and without it, float32 and int8: benchmarks.runtimes
@@ -63,6 +64,7 @@ PACKAGES = (
 )  # fmt: skip
 KINDS = {"uncompressed": "none", "lossless JPEG": "lossless-jpeg"}
 BASE = "rawpy AHD"  # what commands are compared with
+FLOOR = "copy of as many bytes"
 BYTES = 2 + 3  # of a 16-bit sample in and three codes out
 LARGEST = 12_600_000  # pixels of a frame that is generated; larger ones repeat it
 RAWPY = """\
@@ -330,6 +332,42 @@ def rendering(plan: Plan) -> list[dict[str, Any]]:
     return rows
 
 
+def kernel(plan: Plan) -> list[dict[str, Any]]:
+    """From counts to codes by the compiled kernel, into a picture whose memory is at hand, beside the floor: a copy
+    that reads and writes as many bytes. That many times the floor: times_floor, of medians."""
+    import torch
+
+    from isp.fast import develop, picture_size
+    from isp.options import RenderOptions
+    from isp.raw import read
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "frame.dng")
+        pixels = frame(path, plan.stages, "none")
+        raw = read(path)
+    picture = np.zeros((*picture_size(raw.meta), 3), np.uint8)
+    source = torch.ones(int(pixels * 1e6 * BYTES) // 8)  # float32; half of the bytes is read and half written
+    target = torch.zeros_like(source)
+
+    def rendering(demosaic: str, look: str) -> Callable[[], object]:
+        options = RenderOptions(demosaic=demosaic, look=look)
+        return lambda: develop(raw, options, picture)
+
+    calls: dict[str, Callable[[], object]] = {FLOOR: lambda: target.copy_(source)}
+    for demosaic in ("malvar2004", "msg"):
+        calls |= {f"{demosaic}, {look}": rendering(demosaic, look) for look in ("neutral", "standard")}
+    found = interleaved({n: timed(c) for n, c in calls.items()}, 5 * plan.rounds, warm_up=True, label="kernel")
+    floor = summary(found[FLOOR]["seconds"])["median"]
+    return [
+        {"case": case, **_per_megapixel(figures, pixels), "times_floor": round(_median(figures) / floor, 2)}
+        for case, figures in found.items()
+    ]
+
+
+def _median(figures: Mapping[str, Sequence[float]]) -> float:
+    return summary(figures["seconds"])["median"]
+
+
 def stages(plan: Plan) -> list[dict[str, Any]]:
     """Milliseconds per megapixel of each stage of the reference render, tile by tile as it runs them."""
     import torch
@@ -459,6 +497,7 @@ SECTIONS: dict[str, Callable[[Plan], Any]] = {
     "commands": commands,
     "render": rendering,
     "stages": stages,
+    "kernel": kernel,
     "demosaic": demosaicing,
     "runtimes": runtimes,
     "megapixels": megapixels,
@@ -540,6 +579,10 @@ def _facts(results: Mapping[str, Any]) -> list[str]:
             f"Writing 8-bit PNG: {ours:.1f} ms/MP, {zlib:.0f} by zlib in as many threads, {pillow:.0f} by Pillow at "
             f"its fastest; TIFF: {written['TIFF: isp']['ms_per_mp']['median']:.1f}."
         )
+    if rows := {row["case"]: row for row in results.get("kernel", ())}:
+        floor = rows.pop(FLOOR)["ms_per_mp"]["median"]
+        ways = (f"{case} {row['ms_per_mp']['median']:.2g} ({row['times_floor']:.1f} x)" for case, row in rows.items())
+        facts.append(f"The kernel alone, ms/MP, and times a copy of as many bytes ({floor:.2g}): {', '.join(ways)}.")
     for case, fitted in results.get("megapixels", {}).get("lines", {}).items():
         sizes = [point["megapixels"] for point in results["megapixels"]["points"]]
         facts.append(

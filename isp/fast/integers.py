@@ -87,6 +87,7 @@ class Network(NamedTuple):
     words: dict[str, np.ndarray]  # for 1, of each channel
     halves: set[str]
     reach: int  # samples of the input, to each side
+    rows: dict[tuple[str, str], int]  # of each result and form, that are still to be read at any time
 
     def size(self, name: str, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of a result, of an input of height x width."""
@@ -141,10 +142,11 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
     others = [node for node in graph.nodes if node.kind not in ("QuantizeLinear", "DequantizeLinear")]
     if number != len(others) or graph.output not in made_of or not {*coded, *halves} <= made_of:
         raise ValueError("operators in an order that is not this network's")
-    return Network(
+    network = Network(
         channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words, halves,
-        reach[graph.output],
+        reach[graph.output], {},
     )  # fmt: skip
+    return network._replace(rows=rows_of(network))
 
 
 def _coded(graph: Graph) -> dict[str, Bytes]:
@@ -344,10 +346,10 @@ class Stream:
 
     def _forms(self) -> dict[tuple[str, str], Form]:
         network, forms = self.network, {}
-        for (name, kind), rows in rows_of(network).items():
+        for (name, kind), rows in network.rows.items():
             site, row = _layout(network, name, kind, self.width)
-            empty = network.bytes[name].zero if kind == "bytes" else 0
-            memory = self._kept(_aligned(np.full((rows + 1) * row + site, empty, np.uint8)))
+            memory = self._kept(_memory((rows + 1) * row + site))
+            memory[:] = network.bytes[name].zero if kind == "bytes" else 0
             forms[name, kind] = Form(memory.ctypes.data + site, row, site, rows)
         return forms
 
@@ -404,10 +406,15 @@ class Stream:
         return self.output
 
 
-def _aligned(array: np.ndarray) -> np.ndarray:
-    memory = np.empty(array.nbytes + ALIGNED, np.uint8)
+def _memory(count: int) -> np.ndarray:
+    """So many bytes, from an address that is a multiple of ALIGNED."""
+    memory = np.empty(count + ALIGNED, np.uint8)
     first = -memory.ctypes.data % ALIGNED
-    copy = memory[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    return memory[first : first + count]
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    copy = _memory(array.nbytes).view(array.dtype).reshape(array.shape)
     copy[:] = array
     return copy
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import chain, pairwise, product, repeat
+from itertools import pairwise, product
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +27,7 @@ from isp.output import Rows
 from isp.parameters import RenderParameters, resolve
 from isp.raw.image import RawImage
 from isp.raw.metadata import RawMetadata
+from isp.threads import in_threads
 
 if TYPE_CHECKING:
     from isp.fast.models import Choice
@@ -113,41 +113,34 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
     first = tiles[0].part
     planes = sum(PLANES[name] for name in export.config["inputs"])
     rgb = np.empty((3, height, width), np.float32)
-    spare, streams = SimpleQueue[Inputs](), SimpleQueue[Stream]()
-    ahead = min(threads, len(tiles))  # tiles whose inputs are at hand while the network is opened
-    for _ in range(ahead):
+    shape = (1, planes, first.height, first.width)
+    spare, streams = SimpleQueue[Inputs](), SimpleQueue[Stream | None]()
+    for _ in range(min(threads, len(tiles))):
         spare.put(Inputs.empty(export, first.height, first.width))
 
-    def fill(tile: Tile) -> Inputs:
+    def develop(tile: Tile | None) -> None:
+        if tile is None:  # one thread opens the network, while the others make the first inputs
+            opened: list[Stream | None] = [None]  # for nothing more to be done, where it fails
+            try:
+                opened[:] = open_streams(export.path, choice.runtime, shape, threads, choice.precision)
+            finally:
+                for stream in opened:
+                    streams.put(stream)
+            return
         inputs = spare.get()
-        try:
-            inputs.fill(mosaic, canvas, tile.part)
-        except BaseException:
-            spare.put(inputs)
-            raise
-        return inputs
-
-    def develop(tile: Tile, filled: Future[Inputs] | None) -> None:
-        inputs, stream = fill(tile) if filled is None else filled.result(), streams.get()
-        try:
+        inputs.fill(mosaic, canvas, tile.part)
+        stream = streams.get()
+        if stream is not None:
             developed(tile, stream(inputs.x), inputs.base, mosaic, canvas, rgb)
-        finally:
-            streams.put(stream)
-            spare.put(inputs)
+        streams.put(stream)
+        spare.put(inputs)
 
     def saturate(top: int) -> None:
         by = ctypes.byref
         classical.kernel().isp_saturated(by(saturated), by(canvas), _at(rgb), top, min(top + ROWS, height))
 
-    with ThreadPoolExecutor(threads) as pool:
-        # The network is opened by one of the threads while the others make the first inputs.
-        shape = (1, planes, first.height, first.width)
-        opening = pool.submit(open_streams, export.path, choice.runtime, shape, threads, choice.precision)
-        filled: list[Future[Inputs] | None] = [pool.submit(fill, tile) for tile in tiles[:ahead]]
-        for stream in opening.result():
-            streams.put(stream)
-        list(pool.map(develop, tiles, chain(filled, repeat(None))))
-        list(pool.map(saturate, range(0, height, ROWS)))
+    in_threads(develop, [None, *tiles], threads)
+    in_threads(saturate, range(0, height, ROWS), threads)
     return rgb
 
 

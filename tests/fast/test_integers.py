@@ -219,7 +219,7 @@ def test_sums_fit_into_32_bits(name: str) -> None:
 def test_rows_are_as_few_as_are_read(quantised: dict[str, Path]) -> None:
     """What the next convolution reads is gone after a few rows; what waits to be added, after the reach."""
     network = read_network(quantised["narrow"] / "model-int8.onnx")
-    for (name, kind), rows in integers.rows_of(network).items():
+    for (name, kind), rows in network.rows.items():
         most = TURN + network.reach if kind == "halves" else 2 * TURN
         assert rows <= most, (name, kind)
 
