@@ -213,7 +213,7 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
             x = through(sensor_stages(raw.meta), raw.tensor())
             return through(camera_stages(raw.meta, resolve(raw.meta, options, x)), x)
 
-    def without(runtime: str, precision: str, memory: float) -> Callable[[], object]:
+    def without(runtime: str, precision: str, memory: float | None) -> Callable[[], object]:
         def call() -> object:
             options = RenderOptions(model=name, runtime=runtime, precision=precision, highlights="none")
             return fast.camera_rgb(raw, resolve(raw.meta, options), threads, memory)
@@ -226,7 +226,7 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
     if "int8" in files and obstacle(files["int8"]) is None:
         ways["kernel int8"] = ("kernel", "int8")
     for case, way in ways.items():
-        runs |= {case: without(*way, fast.MEMORY), f"{case}, unlimited memory": without(*way, WHOLE)}
+        runs |= {case: without(*way, None), f"{case}, unlimited memory": without(*way, WHOLE)}
     seconds = interleaved({n: timed(c) for n, c in runs.items()}, rounds, warm_up=True, label=f"{name}, frame")
     medians = {case: summary(figures["seconds"])["median"] for case, figures in seconds.items()}
     rows = []
@@ -238,9 +238,9 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
         }
         if case in ways:
             runtime, precision = ways[case]
-            export, memory = fast.needs(choose(name, runtime, precision))
+            export, memory = fast.needs(choose(name, runtime, precision), threads)
             tiles, factor = tiling(raw, export, precision, threads, memory)
-            _, least = tiling(raw, *fast.needs(choose(name, runtime, precision), WHOLE)[:1], precision, threads, WHOLE)
+            _, least = tiling(raw, export, precision, threads, WHOLE)
             row |= {"tiles": tiles, "pixel_factor": round(factor, 3)}
             ratio = medians[case] / medians[f"{case}, unlimited memory"]
             row["to_unlimited_by_factor"] = round(ratio / (factor / least), 3)

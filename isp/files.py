@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
@@ -37,7 +37,8 @@ def whole_file(path: str | Path, overwrite: bool = False, sync: bool = True) -> 
                 os.fsync(file.fileno())
         _refuse_existing(path, overwrite)  # somebody may have written it meanwhile
         if not sync and _swap(temporary, path):
-            temporary.unlink()  # the old file
+            with suppress(OSError):
+                temporary.unlink()  # the old file
         else:
             temporary.replace(path)
     except BaseException as error:

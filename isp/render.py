@@ -182,11 +182,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     parser = build_parser()
     arguments = parser.parse_args(argv)
-    if __name__ == "__main__":
-        if arguments.workers == 1:
-            ahead.begin(Path(arguments.inputs[0]))
-        startup.finish()
     try:
+        if __name__ == "__main__":
+            if arguments.workers == 1:
+                ahead.begin(Path(arguments.inputs[0]))
+            startup.finish()
         try:
             jobs = _jobs(arguments)
         except OSError as error:  # a name that is too long, a folder that may not be read

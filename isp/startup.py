@@ -2,7 +2,8 @@
 
 Python's own modules that are put off here are imported by others at their top, for functions that a render never
 calls. NumPy's docstrings, signatures and type aliases are read by people and by type checkers. Where a version looks
-for something else in such a module while it is imported, the module is loaded there and then: slower, never wrong.
+for something else in such a module while it is imported, the module is loaded there and then: slower, never wrong. What
+it does find, it keeps: argparse speaks English in such a process.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def test_what_is_put_off_is_not_loaded() -> None:
         "import urllib.parse; assert urllib.parse.urlsplit('http://[::1]/a').hostname == '::1'",
         "import scipy.ndimage, scipy.stats, scipy.optimize; scipy.ndimage.gaussian_filter(np.eye(3), 1)",
         "import torch; assert torch.from_numpy(np.eye(2)).sum() == 2; torch.compile",
-        "import rawpy, tifffile, imagecodecs, PIL.Image, OpenImageIO, openvino, yaml, h5py, colour",
+        "import rawpy, tifffile, imagecodecs, PIL.Image, OpenImageIO, openvino, yaml, h5py, colour",  # all required
     ],
 )
 def test_everything_works_as_ever_afterwards(use: str) -> None:

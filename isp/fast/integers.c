@@ -73,7 +73,7 @@ static struct rows rows_at(const struct step *s, int y) {
     }
     for (int i = 0; i < 2; i++) r.added[i] = row_at(&s->added[i], below);
     r.bytes = row_at(&s->bytes, below), r.words = row_at(&s->words, below), r.halves = row_at(&s->halves, below);
-    r.planes = s->planes + (int64_t)below * s->width * s->spread;
+    r.planes = s->planes ? s->planes + (int64_t)below * s->width * s->spread : NULL;
     return r;
 }
 
@@ -156,7 +156,7 @@ FORCED void finish_sums(const struct step *s, const struct rows *r, const int V,
                 _mm256_storeu_si256((void *)(at + p * pitch),
                                     _mm512_cvtps_ph(value[p], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
         }
-        if (s->planes) {
+        if (r->planes) {
             float lines[MOST_COLUMNS][LANES];
             UNROLLED for (int p = 0; p < P; p++) _mm512_storeu_ps(lines[p], value[p]);
             for (int c = 0; c < LANES && c < left; c++) {

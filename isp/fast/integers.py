@@ -15,6 +15,7 @@ from collections.abc import Callable, Container, Mapping
 from ctypes import c_float, c_int32, c_int64, c_void_p
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from isp.fast.onnx_graph import Graph, Node, read_graph
 from isp.threads import in_threads
 
 LANES = 16  # channels in a vector of sums
+MOST_STEPS = 1024
 MOST_VECTORS = 4  # of a step
 MOST_ADDED = 2  # results of others, to one
 WORD = 8191  # the largest; with more bits for what is read, sums would leave too few for its weights
@@ -32,7 +34,8 @@ ROOM = 4  # times the largest value that a range was taken from, at which words 
 SUM = 2**31 - 1
 LARGEST = 2**14  # of the weights of words
 ALIGNED = 64  # bytes
-TURN = 8  # rows of the input before all do what they can
+DEEPEST = 3  # halvings
+TURN = 2**DEEPEST  # rows of the input, or as much of what is made of it, before it is the next one's turn
 
 
 class Form(ctypes.Structure):
@@ -69,6 +72,18 @@ class Convolution(NamedTuple):
     result: str
 
 
+class Part(NamedTuple):
+    """The weights of a step, as integers.c takes them."""
+
+    weights: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray
+    vectors: int
+    channels: int  # that are stored
+    first: int  # of the result
+    quarter: int  # of a shuffle
+
+
 class Bytes(NamedTuple):
     scale: float
     zero: int
@@ -88,6 +103,7 @@ class Network(NamedTuple):
     halves: set[str]
     reach: int  # samples of the input, to each side
     rows: dict[tuple[str, str], int]  # of each result and form, that are still to be read at any time
+    parts: list[list[Part]]  # of each convolution
 
     def size(self, name: str, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of a result, of an input of height x width."""
@@ -110,11 +126,12 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
     }
     words: dict[str, np.ndarray] = {}
     convolutions: list[Convolution] = []
-    channels, level, reach = ({graph.input: 0} for _ in range(3))
+    channels: dict[str, int] = {}
+    level, reach = {graph.input: 0}, {graph.input: 0}
     for node in (node for node in graph.nodes if node.kind == "Conv"):
         kernel = _kernel_of(node, graph)
-        if (codes := by_output.get(node.inputs[1])) is not None:  # DequantizeLinear, of weights and of what they read
-            source, reads = by_output[by_output[node.inputs[0]].inputs[0]].inputs[0], "bytes"
+        if (codes := by_output.get(node.inputs[1])) is not None:
+            source, reads = _read_in_bytes(by_output[node.inputs[0]], by_output), "bytes"
             weights, scale, bias = _of_bytes(graph, codes, graph.arrays[node.inputs[2]], coded[source])
         else:
             source, reads = node.inputs[0], "words"
@@ -125,14 +142,21 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
             weights, scale = _of_words(weights / fine[source][None, :, None, None])
         if source not in level:
             raise ValueError(f"{source} is read before it is made")
-        if channels[source] not in (0, weights.shape[1]):
+        if 0 in weights.shape or weights.shape[2:] != (kernel, kernel):
+            raise ValueError(f"weights of {node.output} of {weights.shape}; expected kernels of {kernel}")
+        if scale.shape != weights.shape[:1] or bias.shape != weights.shape[:1]:
+            raise ValueError(f"{scale.shape} scales and {bias.shape} biases of {node.output}; expected {len(weights)}")
+        if channels.setdefault(source, weights.shape[1]) != weights.shape[1]:
             raise ValueError(f"{source} has {channels[source]} channels, and {node.output} reads {weights.shape[1]}")
-        channels[source] = weights.shape[1]
         shuffle, added, slope, result = _fused(node.output, readers, level, graph.output)
         here = level[source] + (kernel == 2) - shuffle
         made = len(weights) // (4 if shuffle else 1)
-        if here < 0 or any((level[name], channels[name]) != (here, made) for name in added):
+        if result in level or (shuffle and len(weights) % 4):
+            raise ValueError(f"{result} is made twice, or of channels that are no four quarters")
+        if here < 0 or any((level[name], channels.get(name)) != (here, made) for name in added):
             raise ValueError(f"{', '.join(added)} and {node.output} are added, but are not of one shape")
+        if here > DEEPEST:
+            raise ValueError(f"{result} is halved {here} times; at most {DEEPEST}")
         level[result], channels[result] = here, made
         reach[result] = max(reach[source] + (kernel > 1) * 2 ** level[source], *(reach[name] for name in added), 0)
         convolutions.append(Convolution(source, reads, weights, scale, bias, shuffle, added, slope, result))
@@ -140,13 +164,29 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
     made_of = {c.result for c in convolutions}
     number = sum(1 + c.shuffle + len(c.added) + (c.slope != 1) for c in convolutions)
     others = [node for node in graph.nodes if node.kind not in ("QuantizeLinear", "DequantizeLinear")]
-    if number != len(others) or graph.output not in made_of or not {*coded, *halves} <= made_of:
+    if number != len(others) or not {*coded, *halves} <= made_of:
         raise ValueError("operators in an order that is not this network's")
+    if both := {*coded} & {*words}:
+        raise ValueError(f"{min(both)} is read in bytes and in words")
+    if convolutions[-1].result != graph.output or level[graph.output] != 0 or graph.output in readers:
+        raise ValueError(f"{graph.output} is not what the last convolution makes for nobody else, at the input's size")
+    filled = {**dict.fromkeys(coded, 4), **dict.fromkeys(words, 2)}
+    parts = [parts_of(c, filled.get(c.result, 1)) for c in convolutions]
     network = Network(
         channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words, halves,
-        reach[graph.output], {},
+        reach[graph.output], {}, parts,
     )  # fmt: skip
+    if (steps := sum(map(len, network.parts))) > MOST_STEPS:
+        raise ValueError(f"{steps} steps; at most {MOST_STEPS}")
     return network._replace(rows=rows_of(network))
+
+
+def _read_in_bytes(node: Node, by_output: Mapping[str, Node]) -> str:
+    """What a DequantizeLinear gives back, of the QuantizeLinear before it with the same scale and zero point."""
+    before = by_output[node.inputs[0]]
+    if (node.kind, before.kind) != ("DequantizeLinear", "QuantizeLinear") or node.inputs[1:] != before.inputs[1:]:
+        raise ValueError(f"{node.output} is not what was there before it was quantised")
+    return before.inputs[0]
 
 
 def _coded(graph: Graph) -> dict[str, Bytes]:
@@ -155,7 +195,7 @@ def _coded(graph: Graph) -> dict[str, Bytes]:
     for node in graph.nodes:
         if node.kind == "QuantizeLinear":
             scale, zero = (graph.arrays[name] for name in node.inputs[1:])
-            if zero.dtype != np.uint8 or scale.size != 1 or not 0 < scale < np.inf:
+            if zero.dtype != np.uint8 or scale.size != 1 or not 0 < scale < np.inf or node.inputs[0] in found:
                 raise ValueError(f"{node.inputs[0]} is not quantised to bytes of one scale")
             found[node.inputs[0]] = Bytes(float(scale), int(zero))
     return found
@@ -177,7 +217,7 @@ def _kernel_of(node: Node, graph: Graph) -> int:
 def _of_bytes(graph: Graph, codes: Node, bias: np.ndarray, given: Bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights, what a sum is worth, and the bias that takes away what the zero of the bytes that are read has added."""
     weights, of_channel, zeros = (graph.arrays[name] for name in codes.inputs)
-    if weights.dtype != np.int8 or zeros.any():
+    if (codes.kind, codes.attributes.get("axis", 1), weights.dtype) != ("DequantizeLinear", 0, np.int8) or zeros.any():
         raise ValueError(f"{codes.output} are not symmetric bytes")
     weights = weights.astype(np.int32)
     scale = given.scale * of_channel
@@ -244,17 +284,18 @@ def _read(path: Path, version: tuple[int, int]) -> Network:
     try:
         said, graph = fields(path.read_bytes())
         return network_of(read_graph(graph), json.loads(said["network"]).get("ranges") or {})
-    except (ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, StopIteration) as error:
         raise ValueError(f"{path} is no network that the kernel runs: {' '.join(str(error).split())}") from error
 
 
 def open_threads(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     """The network in a file for inputs of any size that it takes, 1 planes h w, in bands of rows, one for each thread.
-    A call's result is overwritten by the next."""
+    One call at a time works; others wait."""
     network = read_network(path)
     step = 2 ** max(network.level.values())
     shared = -(-network.reach // step) * step
-    streams: dict[tuple[int, int, int], Stream] = {}
+    streams: list[Stream | None] = [None] * threads
+    alone = Lock()
 
     def run(x: np.ndarray) -> np.ndarray:
         units = x.shape[2] // step
@@ -265,33 +306,20 @@ def open_threads(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]
         def band(i: int) -> None:
             top, bottom = cuts[i], cuts[i + 1]
             first, end = max(top - shared, 0), min(bottom + shared, x.shape[2])
-            key = (i, end - first, x.shape[3])
-            if key not in streams:
-                for old in [other for other in streams if other[0] == i]:
-                    del streams[old]
-                streams[key] = Stream(network, *key[1:])
-            y = streams[key](np.ascontiguousarray(x[:, :, first:end]))
+            stream = streams[i]
+            if stream is None or (stream.height, stream.width) != (end - first, x.shape[3]):
+                stream = streams[i] = Stream(network, end - first, x.shape[3])
+            y = stream(np.ascontiguousarray(x[:, :, first:end]))
             output[:, :, top:bottom] = y[:, :, top - first : bottom - first]
 
-        in_threads(band, range(count), count)
+        with alone:
+            in_threads(band, range(count), count)
         return output
 
     return run
 
 
-class _Parts(NamedTuple):
-    """The weights of a step, as integers.c takes them."""
-
-    weights: np.ndarray
-    scale: np.ndarray
-    bias: np.ndarray
-    vectors: int
-    channels: int  # that are stored
-    first: int  # of the result
-    quarter: int  # of a shuffle
-
-
-def parts_of(c: Convolution, even: int) -> list[_Parts]:
+def parts_of(c: Convolution, even: int) -> list[Part]:
     """A convolution's channels in steps of at most MOST_VECTORS vectors. even: to a multiple of so many channels what
     is stored is filled up."""
     group = 4 if c.reads == "bytes" else 2
@@ -314,7 +342,7 @@ def parts_of(c: Convolution, even: int) -> list[_Parts]:
             scale, bias = np.zeros(len(filled), np.float32), np.zeros(len(filled), np.float32)
             scale[: len(given)], bias[: len(given)] = c.scale[rows], c.bias[rows]
             stored = min(size * LANES, -(-channels // even) * even - first)
-            found.append(_Parts(np.ascontiguousarray(packed), scale, bias, size, stored, first, quarter))
+            found.append(Part(_aligned(packed), scale, bias, size, stored, first, quarter))
             first += size * LANES
     return found
 
@@ -337,9 +365,8 @@ class Stream:
         self.fine = self._kept(network.words[network.input])
         self.number = {name: i for i, name in enumerate([network.input, *(c.result for c in network.convolutions)])}
         steps = []
-        for c in network.convolutions:
-            even = 4 if c.result in network.bytes else 2 if c.result in network.words else 1
-            for number, part in enumerate(parts_of(c, even)):
+        for c, parts in zip(network.convolutions, network.parts, strict=True):
+            for number, part in enumerate(parts):
                 steps.append(self._step(c, part, forms))
                 steps[-1].joined = number > 0
         self.steps = (Step * len(steps))(*steps)
@@ -353,13 +380,13 @@ class Stream:
             forms[name, kind] = Form(memory.ctypes.data + site, row, site, rows)
         return forms
 
-    def _step(self, c: Convolution, part: _Parts, forms: dict[tuple[str, str], Form]) -> Step:
+    def _step(self, c: Convolution, part: Part, forms: dict[tuple[str, str], Form]) -> Step:
         network = self.network
         height, width = network.size(c.source, self.height, self.width)
         kernel = c.weights.shape[2]
         stride = 2 if kernel == 2 else 1
         step = Step(
-            weights=self._at(_aligned(part.weights)), scale=self._at(part.scale), bias=self._at(part.bias),
+            weights=self._at(part.weights), scale=self._at(part.scale), bias=self._at(part.bias),
             source=forms[c.source, c.reads], wide=c.reads == "words", kernel=kernel,
             groups=part.weights.shape[2], height=height // stride, width=width // stride, stride=stride,
             spread=1 + c.shuffle, down=part.quarter // 2, right=part.quarter % 2,
@@ -398,11 +425,11 @@ class Stream:
             )
         x = np.ascontiguousarray(x)
         at = ctypes.c_void_p
-        if _kernel().isp_integers(
+        failed = _kernel().isp_integers(
             at(x.ctypes.data), len(x[0]), self.height, self.width, at(self.fine.ctypes.data),
             ctypes.byref(self.words), self.steps, len(self.steps), TURN,
-        ):  # fmt: skip
-            raise ValueError(f"{len(self.steps)} steps are too many")
+        )  # fmt: skip
+        assert not failed, "network_of refuses what it has no room for"
         return self.output
 
 

@@ -47,9 +47,10 @@ def choose(source: str | Path, runtime: str = "auto", precision: str = "auto") -
     in_integers = quantised.is_file()
     reason = f"options.runtime: {runtime}"
     if runtime in ("auto", "kernel"):
-        obstacle = integers.obstacle(quantised) if in_integers else f"no {quantised}"
         if precision not in ("auto", "int8"):
-            obstacle = f"precision {precision}; the kernel runs int8"
+            obstacle: str | None = f"precision {precision}; the kernel runs int8"
+        else:
+            obstacle = integers.obstacle(quantised) if in_integers else f"no {quantised}"
         if obstacle is None:
             reason = reason if runtime == "kernel" else "auto: int8 beside the weights, and a processor for it"
             return Choice(weights, sha256, "kernel", "int8", quantised, reason)

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 MARGIN = 16  # packed samples of reflected frame around the frame, as isp.nets.inference
 MEMORY = 0.5e9  # bytes that all tiles together may take in the network; with more, less work and as much paging
-KERNEL_MEMORY = 1e8  # in the kernel, where tiles cost next to nothing but what they share, and fresh memory its price
+KERNEL_MEMORY = (
+    5e7  # for each thread in the kernel, where tiles cost little but what they share, and fresh memory its price
+)
 PLANES = {"packed": 4, "sigma": 4, "base": 12}  # of the inputs of a raw network
 ROWS = 256  # of a piece of work on the whole frame
 WITHOUT_MODEL: dict[str, Any] = {"model": None, "strength": 1.0, "runtime": "auto", "precision": "auto"}
@@ -94,16 +96,17 @@ def knows_noise(meta: RawMetadata) -> bool:
     return frame_noise(meta, None)[0] is not None
 
 
-def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float = MEMORY) -> np.ndarray:
+def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float | None = None) -> np.ndarray:
     """White-balanced camera RGB, linear, float32 3 H W of the active area, by the model of the parameters.
 
-    memory: bytes that all tiles together may take in the network.
+    memory: bytes that all tiles together may take in the network; None: as is best (needs).
     """
     from isp.fast.models import choose
 
     assert p.model is not None
     choice = choose(p.model, p.runtime, p.precision)
-    meta, (export, memory) = raw.meta, needs(choice, memory)
+    meta, (export, best) = raw.meta, needs(choice, threads)
+    memory = best if memory is None else memory
     saturated = classical.counted(raw, p)
     mosaic = Mosaic.from_buffer_copy(saturated)
     mosaic.toe = export.config["toe"] or 0
@@ -115,14 +118,15 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
     rgb = np.empty((3, height, width), np.float32)
     shape = (1, planes, first.height, first.width)
     spare, streams = SimpleQueue[Inputs](), SimpleQueue[Stream | None]()
-    for _ in range(min(threads, len(tiles))):
+    working = min(threads, len(tiles))
+    for _ in range(working):
         spare.put(Inputs.empty(export, first.height, first.width))
 
     def develop(tile: Tile | None) -> None:
         if tile is None:  # one thread opens the network, while the others make the first inputs
             opened: list[Stream | None] = [None]  # for nothing more to be done, where it fails
             try:
-                opened[:] = open_streams(export.path, choice.runtime, shape, threads, choice.precision)
+                opened[:] = open_streams(export.path, choice.runtime, shape, working, choice.precision)
             finally:
                 for stream in opened:
                     streams.put(stream)
@@ -144,12 +148,13 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
     return rgb
 
 
-def needs(choice: Choice, memory: float = MEMORY) -> tuple[Export, float]:
-    """What a model's file says, with what a sample needs in its runtime, and how much of the memory is worth using."""
+def needs(choice: Choice, threads: int) -> tuple[Export, float]:
+    """What a model's file says, with what a sample needs in its runtime, and how many bytes all tiles together should
+    take there."""
     export = choice.export()
     if choice.runtime != "kernel":
-        return export, memory
-    return export._replace(sample_bytes=sample_bytes(read_network(export.path))), min(memory, KERNEL_MEMORY)
+        return export, MEMORY
+    return export._replace(sample_bytes=sample_bytes(read_network(export.path))), threads * KERNEL_MEMORY
 
 
 class Inputs(NamedTuple):
@@ -180,11 +185,13 @@ def developed(
     tile: Tile, y: np.ndarray, base: np.ndarray | None, mosaic: Mosaic, canvas: Canvas, rgb: np.ndarray
 ) -> None:
     """A tile's pixels of rgb, of its network's output, 1 3 2h 2w or 1 12 h w; base: 12 h w, added to it."""
-    by = ctypes.byref
+    part, by = tile.part, ctypes.byref
+    if y.size != PLANES["base"] * part.height * part.width or y.dtype != np.float32:
+        raise ValueError(f"the network gives {y.dtype} {y.shape}; expected float32 1 12 {part.height} {part.width}")
     top, bottom = (min(max(canvas.top + 2 * n, 0), mosaic.height) for n in tile.box[:2])
     left, right = (min(max(canvas.left + 2 * n, 0), mosaic.width) for n in tile.box[2:])
     classical.kernel().isp_developed(
-        by(mosaic), by(canvas), by(tile.part), _at(y), y.shape[1] == PLANES["base"], _at(base), _at(rgb),
+        by(mosaic), by(canvas), by(part), _at(y), y.shape[1] == PLANES["base"], _at(base), _at(rgb),
         top, bottom, left, right,
     )  # fmt: skip
 

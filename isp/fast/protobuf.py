@@ -38,6 +38,8 @@ def varint(content: bytes | memoryview, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = content[at]
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")
         value |= (byte & 127) << shift
         shift, at = shift + 7, at + 1
         if byte < 128:

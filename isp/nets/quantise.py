@@ -62,7 +62,8 @@ def quantise(
 
 
 def ranges_of(model: Any, inputs: Sequence[np.ndarray]) -> dict[str, list[float]]:
-    """Of what the convolutions that stay float32 read, the largest value of each channel on the calibration set."""
+    """Of what the convolutions that stay float32 read, the largest absolute value of each channel on the calibration
+    set."""
     constant = {x.name for x in model.graph.initializer}
     names = [node.input[0] for node in model.graph.node if node.op_type == "Conv" and node.input[1] in constant]
     found = values_of(model, names, inputs, _channel_maxima)

@@ -85,6 +85,9 @@ class Source:
     def read_into(self, offset: int, array: np.ndarray, what: str) -> None:
         """Fill a contiguous array with the bytes at offset."""
         self.check(offset, array.nbytes, what)
+        if self.memory is not None:
+            array.reshape(-1).view(np.uint8)[:] = np.frombuffer(self.memory, np.uint8, array.nbytes, offset)
+            return
         with self._lock:
             self.file.seek(offset)
             done = self.file.readinto(array.reshape(-1).view(np.uint8).data)  # type: ignore[attr-defined]

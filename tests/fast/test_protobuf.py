@@ -28,7 +28,7 @@ def test_it_is_what_onnx_writes() -> None:
     assert fields[20] == onnx.AttributeProto.FLOAT
 
 
-@pytest.mark.parametrize("content", [b"\x0a", b"\x0a\x05abc", b"\x0d\x00", b"\x80", b"\x0b"])
+@pytest.mark.parametrize("content", [b"\x0a", b"\x0a\x05abc", b"\x0d\x00", b"\x80", b"\x0b", b"\x08" + b"\xff" * 1000])
 def test_what_is_none_is_refused(content: bytes) -> None:
     with pytest.raises((ValueError, IndexError)):
         message(content)
