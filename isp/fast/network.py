@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 
 MARGIN = 16  # packed samples of reflected frame around the frame, as isp.nets.inference
 MEMORY = 0.5e9  # bytes that all tiles together may take in the network; with more, less work and as much paging
-KERNEL_MEMORY = (
-    5e7  # for each thread in the kernel, where tiles cost little but what they share, and fresh memory its price
-)
+# For each thread in the kernel: tiles cost little there but what they share, and fresh memory more.
+KERNEL_MEMORY = 5e7
 PLANES = {"packed": 4, "sigma": 4, "base": 12}  # of the inputs of a raw network
 ROWS = 256  # of a piece of work on the whole frame
 WITHOUT_MODEL: dict[str, Any] = {"model": None, "strength": 1.0, "runtime": "auto", "precision": "auto"}
