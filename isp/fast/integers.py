@@ -129,8 +129,9 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
     channels: dict[str, int] = {}
     level, reach = {graph.input: 0}, {graph.input: 0}
     for node in (node for node in graph.nodes if node.kind == "Conv"):
-        kernel = _kernel_of(node, graph)
-        if (codes := by_output.get(node.inputs[1])) is not None:
+        codes = by_output.get(node.inputs[1])
+        kernel = _kernel_of(node, graph.arrays[node.inputs[1] if codes is None else codes.inputs[0]].shape)
+        if codes is not None:
             source, reads = _read_in_bytes(by_output[node.inputs[0]], by_output), "bytes"
             weights, scale, bias = _of_bytes(graph, codes, graph.arrays[node.inputs[2]], coded[source])
         else:
@@ -142,8 +143,6 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
             weights, scale = _of_words(weights / fine[source][None, :, None, None])
         if source not in level:
             raise ValueError(f"{source} is read before it is made")
-        if 0 in weights.shape or weights.shape[2:] != (kernel, kernel):
-            raise ValueError(f"weights of {node.output} of {weights.shape}; expected kernels of {kernel}")
         if scale.shape != weights.shape[:1] or bias.shape != weights.shape[:1]:
             raise ValueError(f"{scale.shape} scales and {bias.shape} biases of {node.output}; expected {len(weights)}")
         if channels.setdefault(source, weights.shape[1]) != weights.shape[1]:
@@ -201,17 +200,17 @@ def _coded(graph: Graph) -> dict[str, Bytes]:
     return found
 
 
-def _kernel_of(node: Node, graph: Graph) -> int:
+def _kernel_of(node: Node, shape: tuple[int, ...]) -> int:
     """The side of a convolution's kernel: 3 with a border of zeros, 2 without one and with a stride of 2, or 1."""
-    sides = node.attributes.get("kernel_shape") or graph.arrays[node.inputs[1]].shape[2:]
+    if len(shape) != 4 or 0 in shape or [*shape[2:]] != node.attributes.get("kernel_shape", [*shape[2:]]):
+        raise ValueError(f"weights of {node.output} of {shape}, not as the convolution says")
     strides, pads = node.attributes.get("strides", [1, 1]), node.attributes.get("pads", [0] * 4)
-    kernel = sides[0]
-    known = {3: (1, 1), 2: (2, 0), 1: (1, 0)}
-    if {*sides} != {kernel} or kernel not in known or [{*strides}, {*pads}] != [{n} for n in known[kernel]]:
-        raise ValueError(f"convolution {node.output} of {list(sides)}, strides {strides}, pads {pads}")
+    kernel, known = shape[2], {3: (1, 1), 2: (2, 0), 1: (1, 0)}
+    if shape[3] != kernel or kernel not in known or [{*strides}, {*pads}] != [{n} for n in known[kernel]]:
+        raise ValueError(f"convolution {node.output} of {list(shape[2:])}, strides {strides}, pads {pads}")
     if node.attributes.get("group", 1) != 1 or {*node.attributes.get("dilations", [1])} != {1}:
         raise ValueError(f"convolution {node.output} with groups or dilations")
-    return int(kernel)
+    return kernel
 
 
 def _of_bytes(graph: Graph, codes: Node, bias: np.ndarray, given: Bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

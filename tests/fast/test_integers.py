@@ -367,9 +367,10 @@ REFUSED: dict[str, tuple[list[Node], str]] = {
     "groups": ([conv("x", "y", group=2)], "convolution y with groups or dilations"),
     "another kernel than it says": (
         [conv("x", "y", kernel_shape=[1, 1], pads=[0] * 4)],
-        r"weights of y of .12, 12, 3, 3.; expected kernels of 1",
+        r"weights of y of .12, 12, 3, 3., not as the convolution says",
     ),
-    "a kernel that is not square": ([conv("x", "y", "tall", kernel_shape=[3, 3])], "expected kernels of 3"),
+    "a kernel that is not square": ([conv("x", "y", "tall")], "convolution y of .3, 1."),
+    "another side than it says": ([conv("x", "y", "tall", kernel_shape=[3, 3])], "not as the convolution says"),
     "no channels": ([conv("x", "y", "none")], r"weights of y of .0, 12"),
     "another number of biases": ([conv("x", "y", bias="wide.b")], "biases of y; expected 12"),
     "made twice": ([conv("x", "a", "wide", "wide.b"), conv("x", "a"), conv("a", "y")], "a is made twice"),
