@@ -228,8 +228,9 @@ static int ready(const struct step *s, int y, const int32_t *done) {
     return 1;
 }
 
-/* The network on count planes of height x width floats: words, to which they go, as the first steps read them; turn:
-how many of its rows, and as much of the results, are made before it is the next one's turn. Returns 0, or 1 for more steps than there is room for. */
+/* The network on count planes of height x width floats. words: to which they go, as the first steps read them. turn: how
+many of its rows, and as much of the results, are made before it is the next one's turn. Returns 0, or 1 for more steps
+than there is room for. */
 int isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
                  const struct form *words, const struct step *steps, int32_t number, int32_t turn) {
     int32_t done[MOST_STEPS + 1] = {0};

@@ -4,7 +4,7 @@ Convolutions of bytes read bytes, as onnxruntime and OpenVINO do; those that the
 bits of each channel's range with room above, times weights of as many bits as their sums have room for. What is added
 lies in halves. So it gives what the others give of the same file, to what is rounded in another place. It takes
 processors with AVX-512 VNNI, and graphs of convolutions (3x3, 2x2 with a stride of 2, 1x1), ReLUs, sums and shuffles:
-`runs` tells.
+`obstacle` tells.
 """
 
 from __future__ import annotations
