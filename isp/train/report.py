@@ -26,7 +26,7 @@ def write_report(folder: Path) -> None:
     sections = {
         "Validation": _validation(validation),
         "Training": _training(training),
-        "Samples": _samples(sorted((folder / "samples").glob("*.png"))),
+        "Samples": _samples(sorted((folder / "samples").glob("[!.]*.png"))),  # not what a killed process left half
         "Run": [
             table((name, "–" if value is None else value) for name, value in about.items()),
             fold("recipe", code(recipe)),
