@@ -100,7 +100,6 @@ class Network(NamedTuple):
     level: dict[str, int]  # of each result: 2^level samples of the input from site to site
     bytes: dict[str, Bytes]
     words: dict[str, np.ndarray]  # for 1, of each channel
-    halves: set[str]
     reach: int  # samples of the input, to each side
     rows: dict[tuple[str, str], int]  # of each result and form, that are still to be read at any time
     parts: list[list[Part]]  # of each convolution
@@ -172,7 +171,7 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
     filled = {**dict.fromkeys(coded, 4), **dict.fromkeys(words, 2)}
     parts = [parts_of(c, filled.get(c.result, 1)) for c in convolutions]
     network = Network(
-        channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words, halves,
+        channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words,
         reach[graph.output], {}, parts,
     )  # fmt: skip
     if (steps := sum(map(len, network.parts))) > MOST_STEPS:

@@ -48,7 +48,7 @@ def quantise(
     equalise(graph, inputs)
     kept = [graph.convolutions()[i].output[0] for i in keep]
     wanted = [node for node in graph.convolutions() if node.output[0] not in kept]
-    seen = graph.values([node.input[0] for node in wanted], inputs, _samples)
+    seen = values_of(graph.model, [node.input[0] for node in wanted], inputs, _samples)
     counts = np.ones(len(inputs)) if weights is None else np.asarray(weights)
     tensors: dict[str, str] = {}
     for node in wanted:
@@ -104,7 +104,7 @@ def equalise(graph: Graph, inputs: Sequence[np.ndarray]) -> None:
     closed = {groups.of(name) for name in fixed} | {groups.of(name) for name in shuffles}
     read = {groups.of(node.input[0]) for node in convolutions} - closed
     names = [node.input[0] for node in convolutions if groups.of(node.input[0]) in read]
-    largest = graph.values(names, inputs, _channel_maxima)
+    largest = values_of(graph.model, names, inputs, _channel_maxima)
     factors: dict[str, np.ndarray] = {}
     for group in read:
         mine = [node for node in convolutions if groups.of(node.input[0]) == group]
@@ -205,11 +205,6 @@ class Graph:
         place = next(i for i, node in enumerate(self.proto.node) if node.output[0] == before.output[0])
         self.proto.node.insert(place, helper.make_node(kind, inputs, [output], **attributes))
         return output
-
-    def values(
-        self, names: Sequence[str], inputs: Sequence[np.ndarray], of: Callable[[list[np.ndarray]], np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        return values_of(self.model, names, inputs, of)
 
 
 def values_of(
