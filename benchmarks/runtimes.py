@@ -32,9 +32,9 @@ import numpy as np
 from benchmarks.measure import RESULTS, as_said, command, interleaved, machine, summary, timed, versions
 from isp.fast import network as fast
 from isp.fast.engine import PACKAGES, native_bfloat16, open_network
-from isp.fast.exports import Export, find_export
+from isp.fast.exports import find_export
 from isp.fast.integers import obstacle
-from isp.fast.models import choose
+from isp.fast.models import Choice, choose
 from isp.files import whole_file
 from isp.locate import WEIGHTS, find_model, model_folders
 from isp.options import RenderOptions
@@ -213,7 +213,7 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
             x = through(sensor_stages(raw.meta), raw.tensor())
             return through(camera_stages(raw.meta, resolve(raw.meta, options, x)), x)
 
-    def without(runtime: str, precision: str, memory: float | None) -> Callable[[], object]:
+    def without(runtime: str, precision: str, memory: float) -> Callable[[], object]:
         def call() -> object:
             options = RenderOptions(model=name, runtime=runtime, precision=precision, highlights="none")
             return fast.camera_rgb(raw, resolve(raw.meta, options), threads, memory)
@@ -226,7 +226,7 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
     if "int8" in files and obstacle(files["int8"]) is None:
         ways["kernel int8"] = ("kernel", "int8")
     for case, way in ways.items():
-        runs |= {case: without(*way, None), f"{case}, unlimited memory": without(*way, WHOLE)}
+        runs |= {case: without(*way, fast.MEMORY), f"{case}, unlimited memory": without(*way, WHOLE)}
     seconds = interleaved({n: timed(c) for n, c in runs.items()}, rounds, warm_up=True, label=f"{name}, frame")
     medians = {case: summary(figures["seconds"])["median"] for case, figures in seconds.items()}
     rows = []
@@ -238,9 +238,9 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
         }
         if case in ways:
             runtime, precision = ways[case]
-            export, memory = fast.needs(choose(name, runtime, precision), threads)
-            tiles, factor = tiling(raw, export, precision, threads, memory)
-            _, least = tiling(raw, export, precision, threads, WHOLE)
+            choice = choose(name, runtime, precision)
+            tiles, factor = tiling(raw, choice, threads, fast.MEMORY)
+            _, least = tiling(raw, choice, threads, WHOLE)
             row |= {"tiles": tiles, "pixel_factor": round(factor, 3)}
             ratio = medians[case] / medians[f"{case}, unlimited memory"]
             row["to_unlimited_by_factor"] = round(ratio / (factor / least), 3)
@@ -249,10 +249,11 @@ def frames(name: str, megapixels: float, rounds: int, threads: int) -> list[dict
     return rows
 
 
-def tiling(raw: RawImage, export: Export, precision: str, threads: int, memory: float) -> tuple[int, float]:
+def tiling(raw: RawImage, choice: Choice, threads: int, memory: float) -> tuple[int, float]:
     """Tiles, and what they see over what the frame is."""
-    h, w = ((n + 4 * fast.MARGIN) // 2 // export.multiple * export.multiple for n in raw.mosaic.shape)
-    tiles = fast.grid(h, w, export, precision, threads, memory)
+    multiple = choice.export().multiple
+    h, w = ((n + 4 * fast.MARGIN) // 2 // multiple * multiple for n in raw.mosaic.shape)
+    tiles = fast.tiles_of(choice, h, w, threads, memory)
     return len(tiles), sum(tile.part.height * tile.part.width for tile in tiles) / (h * w)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from isp.fast.library import UnavailableError, library
-from isp.fast.structures import GRID, METHODS, TILE, Colour, Mosaic, Picture, colour_of, mosaic_of
+from isp.fast.structures import GRID, METHODS, TILE, Band, Colour, Mosaic, Picture, colour_of, mosaic_of
 from isp.options import RenderOptions
 from isp.output import Rows
 from isp.parameters import RenderParameters, resolve
@@ -26,6 +26,7 @@ BITS = (8, 16)
 ROWS = 128  # of a piece of work, a multiple of GRID
 MOST_REACH = 14  # rows above and below that a demosaic looks at
 COUNTS = (np.uint8, np.uint16, np.float16, np.float32)
+Box = tuple[int, int, int, int]  # of the active area: top, bottom, left, right
 
 
 def render_pixels(
@@ -59,11 +60,14 @@ def develop(
     meta, p = raw.meta, resolve(raw.meta, options)
     mosaic = counted(raw, p)
 
-    def work(colour: Colour, picture: Picture, box: tuple[int, int, int, int]) -> int:
+    def work(colour: Colour, picture: Picture, box: Box) -> int:
         by = ctypes.byref
         return kernel().isp_render(by(mosaic), by(colour), by(picture), *box)
 
-    _run(work, meta, colour_of(p, bits), into, threads)
+    threads = threads or processors()
+    pieces = Pieces(work, meta, colour_of(p, bits), into)
+    in_threads(pieces.begin, pieces.boxes, threads)
+    pieces.finish(threads)
     return p
 
 
@@ -83,31 +87,21 @@ def counted(raw: RawImage, p: RenderParameters) -> Mosaic:
 
 
 def display(
-    rgb: np.ndarray,
-    meta: RawMetadata,
-    p: RenderParameters,
-    into: np.ndarray | Rows,
-    bits: int = 8,
-    threads: int | None = None,
-) -> None:
-    """The picture of white-balanced camera RGB as codes: everything that isp.pipeline does after the demosaic.
+    band_of: Callable[[int], Band], meta: RawMetadata, p: RenderParameters, into: np.ndarray | Rows, bits: int = 8
+) -> Pieces:
+    """The picture of white-balanced camera RGB as codes: everything that isp.pipeline does after the demosaic, of a
+    frame that `obstacle` has nothing against.
 
-    rgb: float32, 3 H W of the active area, linear. into: as develop's; the picture is cropped and upright.
-    Raises ValueError where `display_obstacle` gives a reason.
+    band_of: camera RGB of the rows of a box, by its number; as long as the box may be asked for (Pieces). into: as
+    develop's; the picture is cropped and upright.
     """
-    if reason := display_obstacle(meta, p, bits):
-        raise ValueError(f"no fast display: {reason}; isp.pipeline has none of these limits")
-    top, left, bottom, right = meta.area
-    if rgb.shape != (3, bottom - top, right - left) or rgb.dtype != np.float32:
-        raise ValueError(f"expected float32 3 {bottom - top} {right - left}, got {rgb.dtype} {rgb.shape}")
-    rgb = np.ascontiguousarray(rgb)
     mosaic = mosaic_of(meta, p)
 
-    def work(colour: Colour, picture: Picture, box: tuple[int, int, int, int]) -> int:
+    def work(colour: Colour, picture: Picture, box: Box) -> int:
         by = ctypes.byref
-        return kernel().isp_display(ctypes.c_void_p(rgb.ctypes.data), by(mosaic), by(colour), by(picture), *box)
+        return kernel().isp_display(by(band_of(box[0] // ROWS)), by(mosaic), by(colour), by(picture), *box)
 
-    _run(work, meta, colour_of(p, bits), into, threads)
+    return Pieces(work, meta, colour_of(p, bits), into)
 
 
 def obstacle(raw: RawImage, options: RenderOptions, bits: int = 8) -> str | None:
@@ -138,15 +132,6 @@ def obstacle(raw: RawImage, options: RenderOptions, bits: int = 8) -> str | None
     return _no_library()
 
 
-def display_obstacle(meta: RawMetadata, p: RenderParameters, bits: int = 8) -> str | None:
-    """Why `display` cannot do it, in a few words; None where it can."""
-    if meta.kind != "bayer":
-        return f"{meta.kind} frame"
-    if p.linear or bits not in BITS:
-        return "scene-linear output"
-    return _opcodes(meta) or _no_library()
-
-
 def _opcodes(meta: RawMetadata) -> str | None:
     if other := next((opcode.name for opcode in meta.opcode_list2 if opcode.name != "GainMap"), None):
         return f"OpcodeList2 with {other}"
@@ -164,67 +149,70 @@ def kernel() -> ctypes.CDLL:
     return found
 
 
-def _run(
-    work: Callable[[Colour, Picture, tuple[int, int, int, int]], int],
-    meta: RawMetadata,
-    colour: Colour,
-    into: np.ndarray | Rows,
-    threads: int | None,
-) -> None:
-    """The picture from pieces of work: (top, bottom, left, right) of the active area, each by a thread of its own.
+class Pieces:
+    """The picture from pieces of work: boxes of the active area, of at most ROWS rows, each by a thread of its own.
 
     Highlights that are reconstructed need two passes: the first gathers the colours of the whole frame and finds the
     pixels that are nearly clipped, the second does these again. Rows are given away as soon as they are done.
     """
-    top, left, bottom, right = meta.area
-    height, width = bottom - top, right - left
-    crop = meta.crop
-    bands = _Bands(meta, into, colour.bits)
-    rows, cols, tiles = -(-height // GRID), -(-width // GRID), -(-width // TILE)
-    reconstruct = colour.highlights == 2
-    if reconstruct:
-        seen = np.zeros((rows, cols, 4), np.float32)
-        near = np.zeros((height, tiles), np.uint8)
-        first = [(y, min(y + ROWS, height), 0, width) for y in range(0, height, ROWS)]
-    else:
-        first = [(y, min(y + ROWS, crop[2]), crop[1] // GRID * GRID, crop[3]) for y in range(crop[0], crop[2], ROWS)]
-    waiting: dict[int, Band] = {}  # for the second pass
 
-    def render(box: tuple[int, int, int, int], band: Band) -> None:
-        start, end = band.top, band.top + len(band.pixels)
-        picture = Picture(band.pixels.ctypes.data, *band.pixels.strides[:2], start, crop[1], end, crop[3])
-        picture.grid_cols, picture.tiles = cols, tiles
-        if reconstruct:
-            picture.point("seen", seen)
-            picture.point("near", near)
-        _demand(work(colour, picture, box))
+    def __init__(
+        self, work: Callable[[Colour, Picture, Box], int], meta: RawMetadata, colour: Colour, into: np.ndarray | Rows
+    ) -> None:
+        top, left, bottom, right = meta.area
+        height, self.width = bottom - top, right - left
+        self.work, self.colour, self.crop = work, colour, meta.crop
+        self.strips = _Strips(meta, into, colour.bits)
+        self.rows, self.cols, self.tiles = -(-height // GRID), -(-self.width // GRID), -(-self.width // TILE)
+        self.reconstruct = colour.highlights == 2
+        first, start, end, stop = (0, 0, height, self.width) if self.reconstruct else self.crop
+        start = start // GRID * GRID
+        self.boxes: list[Box] = [  # of the first pass; box number i lies in the rows i * ROWS ... (i + 1) * ROWS
+            (max(y, first), min(y + ROWS, end), start, stop) for y in range(first // ROWS * ROWS, end, ROWS)
+        ]
+        if self.reconstruct:
+            self.seen = np.zeros((self.rows, self.cols, 4), np.float32)
+            self.near = np.zeros((height, self.tiles), np.uint8)
+        self.waiting: dict[int, Strip] = {}  # for the second pass, by the number of their box
 
-    def begin(box: tuple[int, int, int, int]) -> None:
-        band = bands.take(*box[:2])
-        render(box, band)
-        if reconstruct and near[box[0] : box[1]].any():
-            waiting[box[0]] = band
-        else:
-            bands.give(band)
+    def begin(self, box: Box) -> bool:
+        """Do a box of the first pass; returns whether it is done with."""
+        strip = self.strips.take(*box[:2])
+        self._render(box, strip)
+        if self.reconstruct and self.near[box[0] : box[1]].any():
+            self.waiting[box[0] // ROWS] = strip
+            return False
+        self.strips.give(strip)
+        return True
 
-    threads = threads or processors()
-    in_threads(begin, first, threads)
-    if waiting:
-        _demand(kernel().isp_surroundings(ctypes.c_void_p(seen.ctypes.data), rows, cols))
-        colour.around = seen.ctypes.data
-        in_threads(lambda box: render(box, waiting[box[0] // ROWS * ROWS]), _again(near, width), threads)
-        in_threads(bands.give, list(waiting.values()), threads)
-    bands.finish()
+    def finish(self, threads: int) -> None:
+        """The second pass, when all boxes have had the first one."""
+        if self.waiting:
+            _demand(kernel().isp_surroundings(ctypes.c_void_p(self.seen.ctypes.data), self.rows, self.cols))
+            self.colour.around = self.seen.ctypes.data
+            again = _again(self.near, self.width)
+            in_threads(lambda box: self._render(box, self.waiting[box[0] // ROWS]), again, threads)
+            in_threads(self.strips.give, list(self.waiting.values()), threads)
+        self.strips.finish()
+
+    def _render(self, box: Box, strip: Strip) -> None:
+        start, end = strip.top, strip.top + len(strip.pixels)
+        picture = Picture(strip.pixels.ctypes.data, *strip.pixels.strides[:2], start, self.crop[1], end, self.crop[3])
+        picture.grid_cols, picture.tiles = self.cols, self.tiles
+        if self.reconstruct:
+            picture.point("seen", self.seen)
+            picture.point("near", self.near)
+        _demand(self.work(self.colour, picture, box))
 
 
-class Band(NamedTuple):
+class Strip(NamedTuple):
     """Rows of the picture that lie side by side on the sensor."""
 
     top: int  # the first one, in the active area
     pixels: np.ndarray  # as the sensor sees them: a view
 
 
-class _Bands:
+class _Strips:
     """Where pixels go: into an array; or into memory for a few rows, from where they are given away."""
 
     def __init__(self, meta: RawMetadata, into: np.ndarray | Rows, bits: int) -> None:
@@ -238,26 +226,26 @@ class _Bands:
             self.whole = np.empty((*self.size, 3), self.kind)
         self.spare: list[np.ndarray] = []
 
-    def take(self, top: int, bottom: int) -> Band:
+    def take(self, top: int, bottom: int) -> Strip:
         """The part of these rows of the active area that is in the picture."""
         top, bottom = max(top, self.crop[0]), max(min(bottom, self.crop[2]), self.crop[0])
         count = max(bottom - top, 0)
         if self.whole is not None:
             turned = self.whole[:: self.steps[0], :: self.steps[1]]
             turned = turned.transpose(1, 0, 2) if self.transpose else turned
-            return Band(top, turned[top - self.crop[0] :][:count])
+            return Strip(top, turned[top - self.crop[0] :][:count])
         try:
             memory = self.spare.pop()
         except IndexError:
             memory = np.empty((ROWS, self.size[1], 3), self.kind)
-        return Band(top, memory[:count][:: self.steps[0], :: self.steps[1]])
+        return Strip(top, memory[:count][:: self.steps[0], :: self.steps[1]])
 
-    def give(self, band: Band) -> None:
+    def give(self, strip: Strip) -> None:
         """It is done."""
         if self.whole is not None or self.rows is None:
             return
-        upright = band.pixels[:: self.steps[0], :: self.steps[1]]
-        first = band.top - self.crop[0]
+        upright = strip.pixels[:: self.steps[0], :: self.steps[1]]
+        first = strip.top - self.crop[0]
         if len(upright):
             self.rows(first if self.steps[0] == 1 else self.size[0] - first - len(upright), upright)
         memory = upright.base  # which it is a view of
@@ -270,7 +258,7 @@ class _Bands:
             self.rows(0, self.whole)
 
 
-def _again(near: np.ndarray, width: int) -> list[tuple[int, int, int, int]]:
+def _again(near: np.ndarray, width: int) -> list[Box]:
     """The pieces that have nearly clipped pixels: in each column of tiles the runs of such rows, joined over gaps that
     cost less than a new start, and cut where bands begin."""
     boxes = []

@@ -8,7 +8,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,7 +25,28 @@ def installed() -> str | None:
     return next((runtime for runtime, package in PACKAGES.items() if find_spec(package)), None)
 
 
-Stream = Callable[[np.ndarray], np.ndarray]  # 1 planes h w, of one shape, to the output, which the next call overwrites
+class Stream(Protocol):
+    """A network for tiles of one size, for one thread at a time: some of their rows in a call, or all."""
+
+    def begin(self) -> None:
+        """The next rows are the first of a tile."""
+
+    def __call__(self, x: np.ndarray | None) -> np.ndarray | None:
+        """From the next rows, planes h w, or None after the last, to the next rows of the output, 3 2h 2w or 12 h w,
+        which the next call but one overwrites; None where there are none yet."""
+
+
+class Whole:
+    """A network that takes all rows of a tile in a call."""
+
+    def __init__(self, run: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.run = run
+
+    def begin(self) -> None:
+        """A tile is a call."""
+
+    def __call__(self, x: np.ndarray | None) -> np.ndarray | None:
+        return None if x is None else self.run(x[None])[0]
 
 
 def native_bfloat16() -> bool:
@@ -77,13 +98,13 @@ def open_streams(
             return [integers.Stream(network, *shape[2:]) for _ in range(streams)]
         if runtime == "openvino":
             compiled = _openvino(path, streams, streams, shape, precision)
-            return [_stream(compiled.create_infer_request()) for _ in range(streams)]
+            return [Whole(_request(compiled.create_infer_request())) for _ in range(streams)]
         session = _onnxruntime(path, 1)
         name = session.get_inputs()[0].name
-        return [lambda x: session.run(None, {name: x})[0]] * streams
+        return [Whole(lambda x: session.run(None, {name: x})[0])] * streams
 
 
-def _stream(request: Any) -> Stream:
+def _request(request: Any) -> Callable[[np.ndarray], np.ndarray]:
     import openvino
 
     output = request.get_output_tensor().data

@@ -12,9 +12,9 @@ rows it takes; structures are mirrored there. */
 
 enum { LANES = 16 };        /* sums in a vector */
 enum { BYTES, WORDS };      /* what a convolution reads */
-enum { MOST_STEPS = 1024 };
 enum { WORD = 8191 };       /* the largest word, and the smallest below 0 */
 enum { MOST_COLUMNS = 24 }; /* of sums at once: as many as there are registers for */
+enum { TURN = 8 };          /* rows of the input, or as much of what is made of it, before it is the next one's turn */
 
 /* The rows of one form of a tensor: row y in place y % rows; behind the last a row of what stands for zero, and a site of
 that at either end of each. */
@@ -30,8 +30,8 @@ struct step {
     const float *scale, *bias;  /* of each channel: a sum's worth, and what is added to it */
     const float *fine;          /* of each channel: words for 1 */
     struct form source, added[2], bytes, words, halves;
-    float *planes;              /* the network's output, channel by channel, or NULL */
-    int64_t plane;              /* floats from one to the next */
+    float *planes[2];           /* the network's output, channel by channel, or NULL: its rows, TURN in one, TURN in the other */
+    int64_t plane;              /* floats from channel to channel */
     int32_t makes;              /* number of the result, from 1 on; what is joined makes one together */
     int32_t reads, adds[2];     /* numbers of results; 0: the network's input */
     int32_t wide;               /* reads WORDS */
@@ -73,7 +73,7 @@ static struct rows rows_at(const struct step *s, int y) {
     }
     for (int i = 0; i < 2; i++) r.added[i] = row_at(&s->added[i], below);
     r.bytes = row_at(&s->bytes, below), r.words = row_at(&s->words, below), r.halves = row_at(&s->halves, below);
-    r.planes = s->planes ? s->planes + (int64_t)below * s->width * s->spread : NULL;
+    r.planes = s->planes[0] ? s->planes[below / TURN & 1] + (int64_t)(below % TURN) * s->width * s->spread : NULL;
     return r;
 }
 
@@ -196,15 +196,14 @@ static void (*const ROWS_OF[2][4])(const struct step *, int) = {
     {words_1, words_2, words_3, words_4},
 };
 
-/* Row y of planes of floats to words: count x height x width, of which plane c counts fine[c] for 1. */
-static void take(const float *planes, int count, int height, int width, const float *fine, const struct form *to, int y) {
-    const int64_t plane = (int64_t)height * width;
+/* A row of planes of floats to row y of words; plane c counts fine[c] for 1. */
+static void take(const float *planes, int64_t plane, int count, int width, const float *fine, const struct form *to, int y) {
     const __m512i place = _mm512_mullo_epi32(_mm512_set1_epi32(to->site / 4),
                                              _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
     for (int x = 0; x < width; x += LANES) {
         const __mmask16 mask = width - x >= LANES ? 0xffff : (1 << (width - x)) - 1;
         uint8_t *at = row_at(to, y) + (int64_t)x * to->site;
-        const float *from = planes + (int64_t)y * width + x;
+        const float *from = planes + x;
         for (int c = 0; c < count; c += 2) {
             __m512i pair[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
             for (int i = 0; i < 2 && c + i < count; i++) {
@@ -228,36 +227,30 @@ static int ready(const struct step *s, int y, const int32_t *done) {
     return 1;
 }
 
-/* The network on count planes of height x width floats. words: to which they go, as the first steps read them. turn: how
-many of its rows, and as much of the results, are made before it is the next one's turn. Returns 0, or 1 for more steps
-than there is room for. */
-int isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
-                 const struct form *words, const struct step *steps, int32_t number, int32_t turn) {
-    int32_t done[MOST_STEPS + 1] = {0};
-    if (number > MOST_STEPS) return 1;
-    while (done[steps[number - 1].makes] < height) {
-        for (int end = done[0] + turn; done[0] < end && done[0] < height; done[0]++)
-            take(planes, count, height, width, fine, words, done[0]);
-        for (int i = 0, end; i < number; i = end) {
-            const struct step *s = steps + i;
-            int y = done[s->makes] / s->spread, most = turn * s->height / height;
-            for (end = i + 1; end < number && steps[end].joined; end++) {}
-            for (most += y; y < most && y < s->height && ready(s, y, done); y++) {
-                for (int j = i; j < end; j++) ROWS_OF[steps[j].wide][steps[j].vectors - 1](steps + j, y);
-                done[s->makes] += s->spread;
-            }
+/* One turn of the network on an input of height rows: the next TURN of them, count planes of TURN x width floats, or NULL
+when all have been taken; and of the results, as many as that allows. words: to which they go, as the first steps read
+them. done: rows of the input and of each result that are there, at first 0. */
+void isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
+                 const struct form *words, const struct step *steps, int32_t number, int32_t *done) {
+    for (int i = 0; planes && i < TURN && done[0] < height; i++, done[0]++)
+        take(planes + (int64_t)i * width, (int64_t)TURN * width, count, width, fine, words, done[0]);
+    for (int i = 0, end; i < number; i = end) {
+        const struct step *s = steps + i;
+        int y = done[s->makes] / s->spread, most = TURN * s->height / height;
+        for (end = i + 1; end < number && steps[end].joined; end++) {}
+        for (most += y; y < most && y < s->height && ready(s, y, done); y++) {
+            for (int j = i; j < end; j++) ROWS_OF[steps[j].wide][steps[j].vectors - 1](steps + j, y);
+            done[s->makes] += s->spread;
         }
     }
-    return 0;
 }
 
 #else
 
 int isp_integers_run(void) { return 0; }
 
-int isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
-                 const struct form *words, const struct step *steps, int32_t number, int32_t turn) {
-    return 1;
+void isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
+                 const struct form *words, const struct step *steps, int32_t number, int32_t *done) {
 }
 
 #endif

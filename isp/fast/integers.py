@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from ctypes import c_float, c_int32, c_int64, c_void_p
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +26,6 @@ from isp.fast.onnx_graph import Graph, Node, read_graph
 from isp.threads import in_threads
 
 LANES = 16  # channels in a vector of sums
-MOST_STEPS = 1024
 MOST_VECTORS = 4  # of a step
 MOST_ADDED = 2  # results of others, to one
 WORD = 8191  # the largest; with more bits for what is read, sums would leave too few for its weights
@@ -36,6 +35,7 @@ LARGEST = 2**14  # of the weights of words
 ALIGNED = 64  # bytes
 DEEPEST = 3  # halvings
 TURN = 2**DEEPEST  # rows of the input, or as much of what is made of it, before it is the next one's turn
+OUTPUTS = 2  # times TURN rows of the output that are kept
 
 
 class Form(ctypes.Structure):
@@ -48,7 +48,7 @@ class Step(ctypes.Structure):
         ("source", Form),
         ("added", Form * MOST_ADDED),
         *((name, Form) for name in ("bytes", "words", "halves")),
-        ("planes", c_void_p),
+        ("planes", c_void_p * OUTPUTS),
         ("plane", c_int64),
         *((name, c_int32) for name in ("makes", "reads")),
         ("adds", c_int32 * MOST_ADDED),
@@ -102,6 +102,7 @@ class Network(NamedTuple):
     words: dict[str, np.ndarray]  # for 1, of each channel
     reach: int  # samples of the input, to each side
     rows: dict[tuple[str, str], int]  # of each result and form, that are still to be read at any time
+    behind: int  # turns that the output is behind the input
     parts: list[list[Part]]  # of each convolution
 
     def size(self, name: str, height: int, width: int) -> tuple[int, int]:
@@ -172,11 +173,10 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
     parts = [parts_of(c, filled.get(c.result, 1)) for c in convolutions]
     network = Network(
         channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words,
-        reach[graph.output], {}, parts,
+        reach[graph.output], {}, 0, parts,
     )  # fmt: skip
-    if (steps := sum(map(len, network.parts))) > MOST_STEPS:
-        raise ValueError(f"{steps} steps; at most {MOST_STEPS}")
-    return network._replace(rows=rows_of(network))
+    rows, behind = rows_of(network)
+    return network._replace(rows=rows, behind=behind)
 
 
 def _read_in_bytes(node: Node, by_output: Mapping[str, Node]) -> str:
@@ -307,8 +307,10 @@ def open_threads(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]
             stream = streams[i]
             if stream is None or (stream.height, stream.width) != (end - first, x.shape[3]):
                 stream = streams[i] = Stream(network, end - first, x.shape[3])
-            y = stream(np.ascontiguousarray(x[:, :, first:end]))
-            output[:, :, top:bottom] = y[:, :, top - first : bottom - first]
+            for row, y in stream.all(x[0, :, first:end]):
+                start, stop = max(top, first + row), min(bottom, first + row + TURN)
+                if start < stop:
+                    output[0, :, start:stop] = y[:, start - first - row : stop - first - row]
 
         with alone:
             in_threads(band, range(count), count)
@@ -346,18 +348,17 @@ def parts_of(c: Convolution, even: int) -> list[Part]:
 
 
 class Stream:
-    """A network for tiles of one size, for one thread at a time: 1 planes h w to 1 channels h w, which the next call
-    overwrites."""
+    """A network for tiles of one size, for one thread at a time: TURN of their rows in a call."""
+
+    rows = TURN
 
     def __init__(self, network: Network, height: int, width: int) -> None:
-        self.network, self.height, self.width = network, height, width
+        self.network, self.height, self.width, self.behind = network, height, width, network.behind
         deepest = max(network.level.values())
         if height % 2**deepest or width % 2**deepest:
             raise ValueError(f"a tile of {height}x{width}; expected multiples of {2**deepest}")
         self.keep: list[Any] = []
-        self.output = np.empty(
-            (1, network.channels[network.output], *network.size(network.output, height, width)), np.float32
-        )
+        self.output = np.zeros((OUTPUTS, network.channels[network.output], TURN, width), np.float32)
         forms = self._forms()
         self.words = forms[network.input, "words"]
         self.fine = self._kept(network.words[network.input])
@@ -368,6 +369,39 @@ class Stream:
                 steps.append(self._step(c, part, forms))
                 steps[-1].joined = number > 0
         self.steps = (Step * len(steps))(*steps)
+        self.done = np.zeros(len(self.number), np.int32)
+        self.given = 0  # turns of the output
+
+    def begin(self) -> None:
+        """The next rows are the first of a tile."""
+        self.done[:] = self.given = 0
+
+    def __call__(self, x: np.ndarray | None) -> np.ndarray | None:
+        """From the next rows of a tile, planes TURN w, those of its output, channels TURN w, that are then done; which
+        the next call but one overwrites. At the end of the tile, of the last rows so many count as it has; None for x
+        gives what is left. None: there are none yet."""
+        if x is not None and (x.shape != (self.network.planes, TURN, self.width) or x.dtype != np.float32):
+            raise ValueError(f"expected float32 {self.network.planes} {TURN} {self.width}, got {x.dtype} {x.shape}")
+        x = None if x is None else np.ascontiguousarray(x)
+        at = ctypes.c_void_p
+        _kernel().isp_integers(
+            None if x is None else at(x.ctypes.data), self.network.planes, self.height, self.width,
+            at(self.fine.ctypes.data), ctypes.byref(self.words), self.steps, len(self.steps), at(self.done.ctypes.data),
+        )  # fmt: skip
+        if self.done[-1] < min((self.given + 1) * TURN, self.height):
+            return None
+        self.given += 1
+        return self.output[(self.given - 1) % OUTPUTS]
+
+    def all(self, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """The output of a whole tile, planes h w, as it comes: the number of the first row, and channels TURN w."""
+        self.begin()
+        rows, taken = np.zeros((len(x), TURN, self.width), np.float32), 0
+        while self.given * TURN < self.height:
+            rows[:, : self.height - taken] = x[:, taken : taken + TURN]
+            if (y := self(rows if taken < self.height else None)) is not None:
+                yield (self.given - 1) * TURN, y
+            taken = min(taken + TURN, self.height)
 
     def _forms(self) -> dict[tuple[str, str], Form]:
         network, forms = self.network, {}
@@ -405,8 +439,9 @@ class Stream:
             fine[: len(given)] = given
             step.fine = self._at(fine)
         if c.result == network.output:
-            step.plane = self.output.shape[2] * self.output.shape[3]
-            step.planes = self._at(self.output[0, part.first :])
+            step.plane = TURN * self.width
+            for i, rows in enumerate(self.output):
+                step.planes[i] = self._at(rows[part.first :])
         return step
 
     def _kept(self, array: np.ndarray) -> np.ndarray:
@@ -415,20 +450,6 @@ class Stream:
 
     def _at(self, array: np.ndarray) -> int:
         return self._kept(array).ctypes.data
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        if x.shape != (1, self.network.planes, self.height, self.width) or x.dtype != np.float32:
-            raise ValueError(
-                f"expected float32 1 {self.network.planes} {self.height} {self.width}, got {x.dtype} {x.shape}"
-            )
-        x = np.ascontiguousarray(x)
-        at = ctypes.c_void_p
-        failed = _kernel().isp_integers(
-            at(x.ctypes.data), len(x[0]), self.height, self.width, at(self.fine.ctypes.data),
-            ctypes.byref(self.words), self.steps, len(self.steps), TURN,
-        )  # fmt: skip
-        assert not failed, "network_of refuses what it has no room for"
-        return self.output
 
 
 def _memory(count: int) -> np.ndarray:
@@ -444,15 +465,18 @@ def _aligned(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def rows_of(network: Network) -> dict[tuple[str, str], int]:
-    """Of how many rows each form is still to be read at any time, as isp_integers goes about it."""
+def rows_of(network: Network) -> tuple[dict[tuple[str, str], int], int]:
+    """Of how many rows each form is still to be read at any time, as isp_integers goes about it; and by how many turns
+    the output is behind."""
     step = 2 ** max(network.level.values())
     height = step * -(-4 * (network.reach + TURN) // step)  # time enough for all to be on their way
     done = dict.fromkeys([network.input, *(c.result for c in network.convolutions)], 0)
     found: dict[tuple[str, str], int] = {}
+    taken = given = behind = 0
     while done[network.output] < height:
         before = dict(done)
         done[network.input] = min(done[network.input] + TURN, height)
+        taken += taken * TURN < height
         for c in network.convolutions:
             done[c.result] = _reached(network, c, done, height)
         for c in network.convolutions:
@@ -462,7 +486,9 @@ def rows_of(network: Network) -> dict[tuple[str, str], int]:
             lowest.update({(name, "halves"): sums * spread for name in c.added})
             for key, row in lowest.items():
                 found[key] = max(found.get(key, 1), done[key[0]] - max(row, 0))
-    return found
+        behind = max(behind, taken - given - 1)
+        given += done[network.output] >= (given + 1) * TURN
+    return found, behind
 
 
 def _reached(network: Network, c: Convolution, done: dict[str, int], height: int) -> int:
@@ -484,9 +510,11 @@ def _layout(network: Network, name: str, kind: str, width: int) -> tuple[int, in
     return site, -(-(network.size(name, 0, width)[1] + 2) * site // ALIGNED) * ALIGNED
 
 
-def sample_bytes(network: Network) -> float:
-    """What a sample of the input needs, all but what goes down the picture with the work: input and output."""
-    return 4.0 * (network.planes + network.channels[network.output])
+def column_bytes(network: Network) -> float:
+    """What a column of a tile needs, however high it is."""
+    rows = sum(count * _layout(network, *key, 4096)[1] / 4096 for key, count in network.rows.items())
+    kept = OUTPUTS * network.channels[network.output] + (network.behind + 1) * network.planes
+    return rows + 4 * TURN * kept
 
 
 def _from(form: Form, offset: int) -> Form:

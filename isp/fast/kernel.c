@@ -54,6 +54,13 @@ struct mosaic {
     float toe; /* of the curve under which the mosaic is interpolated */
 };
 
+/* White-balanced camera RGB of some rows of the frame, in three planes of them. */
+struct band {
+    float *planes;  /* of the first row */
+    int64_t plane;  /* samples from one to the next */
+    int32_t first;  /* of the frame's rows */
+};
+
 /* Hue, saturation and value: (hues + 1) * values rows of `saturations` entries of shift, two scales, and 0. */
 struct table {
     const float *entries;
@@ -1228,11 +1235,14 @@ int isp_render(const struct mosaic *m, const struct colour *k, const struct pict
     return 0;
 }
 
-/* The same from white-balanced camera RGB: three planes of the active area. m: its size, phase and gain maps. */
-int isp_display(const float *planes, const struct mosaic *m, const struct colour *k, const struct picture *p, int32_t top,
-                int32_t bottom, int32_t left, int32_t right) {
+INLINE float *row_of_band(const struct band *b, const struct mosaic *m, int channel, int row) {
+    return b->planes + channel * b->plane + (int64_t)(row - b->first) * m->width;
+}
+
+/* The same from white-balanced camera RGB. m: size, phase and gain maps of the active area. */
+int isp_display(const struct band *rgb, const struct mosaic *m, const struct colour *k, const struct picture *p,
+                int32_t top, int32_t bottom, int32_t left, int32_t right) {
     struct tile tile = {0}, *t = &tile;
-    int64_t plane = (int64_t)m->height * m->width;
     t->m = m, t->k = k, t->p = p, t->packer = packer_of(k->bits, 0);
     for (int c = 0; c < 3; c++)
         for (int i = 0; i < STRIDE; i++) t->limit[c][i] = k->gains[c];
@@ -1241,7 +1251,7 @@ int isp_display(const float *planes, const struct mosaic *m, const struct colour
         t->n = (n + 31) / 32 * 32;
         for (int y = top; y < bottom; y++) {
             for (int c = 0; c < 3; c++)
-                memcpy(t->rgb[c], planes + c * plane + (int64_t)y * m->width + t->x, n * sizeof(float));
+                memcpy(t->rgb[c], row_of_band(rgb, m, c, y) + t->x, n * sizeof(float));
             finish_row(t, y);
         }
     }

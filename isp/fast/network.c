@@ -106,35 +106,40 @@ static void follow(struct tile *t, int row) {
     corners(t, row - 13);
 }
 
+/* Packed samples of a piece of the columns of a part: with what msg looks at beside them they fill a tile. */
+enum { PIECE = TILE / 2 - 16 };
+
+/* Bytes of memory for parts of so many packed columns, in which rows are kept for the part below. */
+int64_t isp_inputs_memory(int32_t width) {
+    return (int64_t)((width + PIECE - 1) / PIECE) * LINES * STRIDE * (int64_t)sizeof(float);
+}
+
 /* A part's planes of packed samples on the signal: packed 4 h w, deviation of its noise 4 h w, and the picture of msg
-12 h w, as torch.pixel_unshuffle has it; any may be NULL. m->toe: of the curve, 0 for linear light. */
-void isp_inputs(const struct mosaic *m, const struct canvas *c, const struct part *p, float *packed, float *sigma,
-                float *base) {
+12 h w, as torch.pixel_unshuffle has it; any may be NULL. m->toe: of the curve, 0 for linear light. memory: of
+isp_inputs_memory. more: the last part with this memory was the one above, of the same columns. */
+void isp_inputs(const struct mosaic *m, const struct canvas *c, const struct part *p, float *memory, int32_t more,
+                float *packed, float *sigma, float *base) {
     int top = c->top + 2 * p->top, left = c->left + 2 * p->left, halo = base ? 14 : 0;
     int odd = left & 1; /* tiles begin at even columns */
     int64_t plane = (int64_t)p->height * p->width;
-    for (int at = 0; at < p->width; at += TILE / 2 - 16) {
-        int n = p->width - at < TILE / 2 - 16 ? p->width - at : TILE / 2 - 16;
+    for (int at = 0; at < p->width; at += PIECE) {
+        int n = p->width - at < PIECE ? p->width - at : PIECE;
         struct tile *t = own_tile(m, left - odd + 2 * at, 2 * n + odd);
-        for (int row = top - halo; row < top + 2 * p->height + halo; row++) {
-            read_canvas(t, c, row);
-            int here = row - top;
-            if (here >= 0 && here < 2 * p->height) {
-                int64_t start = (here & 1) * 2 * plane + (int64_t)(here / 2) * p->width + at;
-                if (packed) unpack(LINE(CURVED, row) + MARGIN + odd, n, packed + start, packed + start + plane);
-                if (sigma) {
-                    float line[STRIDE];
-                    deviations(t, c, row, line);
-                    unpack(line + odd, n, sigma + start, sigma + start + plane);
-                }
-            }
-            if (!base) continue;
-            follow(t, row);
-            here -= 14;
+        t->lines = memory + (int64_t)(at / PIECE) * LINES * STRIDE;
+        for (int ahead = more ? top + halo : top - halo; ahead < top + 2 * p->height + halo; ahead++) {
+            int row = ahead - halo, here = row - top;
+            read_canvas(t, c, ahead);
+            if (base) follow(t, ahead);
             if (here < 0) continue;
-            join_curved(t, row - 14);
             int64_t start = (here & 1) * 2 * plane + (int64_t)(here / 2) * p->width + at;
-            for (int channel = 0; channel < 3; channel++) {
+            if (packed) unpack(LINE(CURVED, row) + MARGIN + odd, n, packed + start, packed + start + plane);
+            if (sigma) {
+                float line[STRIDE];
+                deviations(t, c, row, line);
+                unpack(line + odd, n, sigma + start, sigma + start + plane);
+            }
+            if (base) join_curved(t, row);
+            for (int channel = 0; base && channel < 3; channel++) {
                 float *to = base + channel * 4 * plane + start;
                 unpack(t->rgb[channel] + odd, n, to, to + plane);
             }
@@ -142,11 +147,11 @@ void isp_inputs(const struct mosaic *m, const struct canvas *c, const struct par
     }
 }
 
-/* The frame's pixels top .. bottom, left .. right of rgb, 3 H W, linear, from a network's output on a part that holds
-them: y, on the signal, 3 2h 2w, or 12 h w as torch.pixel_unshuffle has it where packed is not 0; to which base, 12 h w, is
-added where it is not NULL. */
+/* The frame's pixels top .. bottom, left .. right of rgb, linear, from a network's output on a part that holds them: y, on
+the signal, 3 2h 2w, or 12 h w as torch.pixel_unshuffle has it where packed is not 0; to which base, 12 h w, is added where
+it is not NULL. */
 void isp_developed(const struct mosaic *m, const struct canvas *c, const struct part *p, const float *y, int32_t packed,
-                   const float *base, float *rgb, int32_t top, int32_t bottom, int32_t left, int32_t right) {
+                   const float *base, const struct band *rgb, int32_t top, int32_t bottom, int32_t left, int32_t right) {
     int64_t plane = (int64_t)p->height * p->width;
     float root = cbrtf(m->toe);
     int across = left - c->left - 2 * p->left, n = right - left;
@@ -155,7 +160,7 @@ void isp_developed(const struct mosaic *m, const struct canvas *c, const struct 
         for (int row = top; row < bottom; row++) {
             int here = row - c->top - 2 * p->top;
             int64_t even = channel * 4 * plane + (here & 1) * 2 * plane + (int64_t)(here / 2) * p->width, odd = even + plane;
-            float *restrict to = rgb + ((int64_t)channel * m->height + row) * m->width + left;
+            float *restrict to = row_of_band(rgb, m, channel, row) + left;
             if (packed)
                 pack(y + even, y + odd, across, n, to);
             else
@@ -200,8 +205,8 @@ static float explained(float z) {
     return most(0, least(up, 1)) * most(0, least(down, 1));
 }
 
-/* The rows first .. last of a tile of rgb, 3 H W, with what is saturated demosaicked as ever. */
-static void restore(struct tile *t, const struct canvas *c, float *rgb, int first, int last, int n) {
+/* The rows first .. last of a tile of rgb, with what is saturated demosaicked as ever. */
+static void restore(struct tile *t, const struct canvas *c, const struct band *rgb, int first, int last, int n) {
     float white[3][STRIDE], clip[3][STRIDE];
     for (int row = first - 14; row <= last + 14; row++) {
         read_row(t, row);
@@ -212,7 +217,7 @@ static void restore(struct tile *t, const struct canvas *c, float *rgb, int firs
         if (!any) continue;
         join(t, y);
         for (int channel = 0; channel < 3; channel++) {
-            float *restrict to = rgb + ((int64_t)channel * t->m->height + y) * t->m->width + t->x;
+            float *restrict to = row_of_band(rgb, t->m, channel, y) + t->x;
             for (int i = 0; i < n; i++) {
                 float share = 0, limit = 0;
                 for (int row_ = 0; row_ < 3; row_++)
@@ -230,8 +235,8 @@ static void restore(struct tile *t, const struct canvas *c, float *rgb, int firs
     }
 }
 
-/* rgb, 3 H W, with the rows top .. bottom that hold saturated samples demosaicked as ever, by msg at m->toe. */
-void isp_saturated(const struct mosaic *m, const struct canvas *c, float *rgb, int32_t top, int32_t bottom) {
+/* The rows top .. bottom of rgb, of which those that hold saturated samples are demosaicked as ever, by msg at m->toe. */
+void isp_saturated(const struct mosaic *m, const struct canvas *c, const struct band *rgb, int32_t top, int32_t bottom) {
     float white[STRIDE], clip[STRIDE];
     for (int x = 0; x < m->width; x += TILE) {
         int n = m->width - x < TILE ? m->width - x : TILE, first = bottom, last = top - 1;

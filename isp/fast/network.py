@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise, product
 from queue import SimpleQueue
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,8 +21,8 @@ import numpy as np
 import isp.fast as classical
 from isp.fast.engine import Stream, open_streams
 from isp.fast.exports import Export
-from isp.fast.integers import read_network, sample_bytes
-from isp.fast.structures import Mosaic
+from isp.fast.integers import TURN, column_bytes, read_network
+from isp.fast.structures import Band, Mosaic
 from isp.noise.dng import from_dng_noise_profile
 from isp.options import RenderOptions
 from isp.output import Rows
@@ -34,10 +36,7 @@ if TYPE_CHECKING:
 
 MARGIN = 16  # packed samples of reflected frame around the frame, as isp.nets.inference
 MEMORY = 0.5e9  # bytes that all tiles together may take in the network; with more, less work and as much paging
-# For each thread in the kernel: tiles cost little there but what they share, and fresh memory more.
-KERNEL_MEMORY = 5e7
 PLANES = {"packed": 4, "sigma": 4, "base": 12}  # of the inputs of a raw network
-ROWS = 256  # of a piece of work on the whole frame
 WITHOUT_MODEL: dict[str, Any] = {"model": None, "strength": 1.0, "runtime": "auto", "precision": "auto"}
 
 
@@ -60,11 +59,44 @@ def develop(
 
     isp.render followed by isp.save's rounding. threads: None for one per processor.
     """
+    if reason := classical.obstacle(raw, replace(options, **WITHOUT_MODEL), bits):
+        raise ValueError(f"no fast render: {reason}; isp.render has none of these limits")
     threads = threads or classical.processors()
     p = resolve(raw.meta, options)
-    rgb = camera_rgb(raw, p, threads)
-    classical.display(rgb, raw.meta, p, into, bits, threads)
+    bands: dict[int, Band] = {}  # of which the picture is still being made
+    spare: list[np.ndarray] = []
+    pieces = classical.display(bands.__getitem__, raw.meta, p, into, bits)
+    _, left, _, right = raw.meta.area
+
+    def take(box: classical.Box) -> np.ndarray:
+        try:
+            return spare.pop()
+        except IndexError:
+            return np.empty((3, classical.ROWS, right - left), np.float32)
+
+    def complete(box: classical.Box, rgb: np.ndarray) -> None:
+        number = box[0] // classical.ROWS
+        bands[number] = Band.of(rgb, box[0])
+        if pieces.begin(box):
+            del bands[number]
+            spare.append(rgb)
+
+    _develop(raw, p, threads, MEMORY, pieces.boxes, take, complete)
+    pieces.finish(threads)
     return p
+
+
+def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float = MEMORY) -> np.ndarray:
+    """White-balanced camera RGB, linear, float32 3 H W of the active area, by the model of the parameters.
+
+    memory: bytes that all tiles together may take in the network.
+    """
+    top, left, bottom, right = raw.meta.area
+    height, width = bottom - top, right - left
+    rgb = np.empty((3, height, width), np.float32)
+    boxes = [(y, min(y + classical.ROWS, height), 0, width) for y in range(0, height, classical.ROWS)]
+    _develop(raw, p, threads, memory, boxes, lambda box: rgb[:, box[0] : box[1]], lambda box, band: None)
+    return rgb
 
 
 def obstacle(raw: RawImage, options: RenderOptions, bits: int = 8) -> str | None:
@@ -95,104 +127,174 @@ def knows_noise(meta: RawMetadata) -> bool:
     return frame_noise(meta, None)[0] is not None
 
 
-def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float | None = None) -> np.ndarray:
-    """White-balanced camera RGB, linear, float32 3 H W of the active area, by the model of the parameters.
-
-    memory: bytes that all tiles together may take in the network; None: as is best (needs).
-    """
+def _develop(
+    raw: RawImage,
+    p: RenderParameters,
+    threads: int,
+    memory: float,
+    boxes: Sequence[classical.Box],
+    take: Callable[[classical.Box], np.ndarray],
+    complete: Callable[[classical.Box, np.ndarray], None],
+) -> None:
+    """Camera RGB of boxes of rows of the active area, by tiles. take: where that of a box goes, float32 3 rows W.
+    complete: is called with it by the thread that has put the last of it there."""
     from isp.fast.models import choose
 
     assert p.model is not None
     choice = choose(p.model, p.runtime, p.precision)
-    meta, (export, best) = raw.meta, needs(choice, threads)
-    memory = best if memory is None else memory
+    meta, export = raw.meta, choice.export()
     saturated = classical.counted(raw, p)
     mosaic = Mosaic.from_buffer_copy(saturated)
     mosaic.toe = export.config["toe"] or 0
-    height, width = mosaic.height, mosaic.width
     canvas = canvas_of(meta, p, mosaic, export.multiple, export.minimum)
-    tiles = grid(canvas.height // 2, canvas.width // 2, export, choice.precision, threads, memory)
-    first = tiles[0].part
+    tiles = tiles_of(choice, canvas.height // 2, canvas.width // 2, threads, memory)
+    height, width = tiles[0].part.height, tiles[0].part.width
+    rows, behind = (TURN, read_network(export.path).behind) if choice.runtime == "kernel" else (height, 0)
     planes = sum(PLANES[name] for name in export.config["inputs"])
-    rgb = np.empty((3, height, width), np.float32)
-    shape = (1, planes, first.height, first.width)
     spare, streams = SimpleQueue[Inputs](), SimpleQueue[Stream | None]()
     working = min(threads, len(tiles))
     for _ in range(working):
-        spare.put(Inputs.empty(export, first.height, first.width))
+        spare.put(Inputs(export, rows, width, behind))
+
+    def finish(box: classical.Box, rgb: np.ndarray) -> None:
+        by = ctypes.byref
+        classical.kernel().isp_saturated(by(saturated), by(canvas), by(Band.of(rgb, box[0])), *box[:2])
+        complete(box, rgb)
+
+    bands = _Bands(boxes, mosaic.width, take, finish)
 
     def develop(tile: Tile | None) -> None:
         if tile is None:  # one thread opens the network, while the others make the first inputs
             opened: list[Stream | None] = [None]  # for nothing more to be done, where it fails
             try:
+                shape = (1, planes, height, width)
                 opened[:] = open_streams(export.path, choice.runtime, shape, working, choice.precision)
             finally:
                 for stream in opened:
                     streams.put(stream)
             return
         inputs = spare.get()
-        inputs.fill(mosaic, canvas, tile.part)
+        inputs.begin(mosaic, canvas, tile.part)
         stream = streams.get()
         if stream is not None:
-            developed(tile, stream(inputs.x), inputs.base, mosaic, canvas, rgb)
+            stream.begin()
+            given = 0
+            while given * rows < height:
+                y = stream(inputs.take())
+                if y is not None:
+                    part = Part(tile.part.top + given * rows, tile.part.left, rows, width)
+                    write = developed(part, y, inputs.base(given), mosaic, canvas)
+                    bands.put(area_of(tile, part, mosaic, canvas), write)
+                    given += 1
         streams.put(stream)
         spare.put(inputs)
 
-    def saturate(top: int) -> None:
-        by = ctypes.byref
-        classical.kernel().isp_saturated(by(saturated), by(canvas), _at(rgb), top, min(top + ROWS, height))
-
     in_threads(develop, [None, *tiles], threads)
-    in_threads(saturate, range(0, height, ROWS), threads)
-    return rgb
 
 
-def needs(choice: Choice, threads: int) -> tuple[Export, float]:
-    """What a model's file says, with what a sample needs in its runtime, and how many bytes all tiles together should
-    take there."""
-    export = choice.export()
-    if choice.runtime != "kernel":
-        return export, MEMORY
-    return export._replace(sample_bytes=sample_bytes(read_network(export.path))), threads * KERNEL_MEMORY
+class Inputs:
+    """What a network sees of tiles of one size, and what is added to its output: some of their rows at a time, which
+    are kept until the output of those that came so many times later is there."""
 
-
-class Inputs(NamedTuple):
-    """What a network sees of a tile, and what is added to its output."""
-
-    x: np.ndarray  # 1 planes h w
-    packed: np.ndarray | None  # 4 h w, 4 h w and 12 h w: parts of x, or, of base, memory of its own
-    sigma: np.ndarray | None
-    base: np.ndarray | None
-
-    @classmethod
-    def empty(cls, export: Export, h: int, w: int) -> Inputs:
-        names, parts, at = export.config["inputs"], dict.fromkeys(PLANES), 0
-        x = np.empty((1, sum(PLANES[name] for name in names), h, w), np.float32)
-        for name in names:
-            parts[name] = x[0, at : at + PLANES[name]]
+    def __init__(self, export: Export, rows: int, width: int, behind: int) -> None:
+        self.rows, self.names = rows, export.config["inputs"]
+        self.x = np.empty((behind + 1, sum(PLANES[name] for name in self.names), rows, width), np.float32)
+        self.parts: dict[str, np.ndarray] = {}
+        at = 0
+        for name in self.names:
+            self.parts[name] = self.x[:, at : at + PLANES[name]]
             at += PLANES[name]
-        if export.config["residual"] and "base" not in names:
-            parts["base"] = np.empty((PLANES["base"], h, w), np.float32)
-        return cls(x, **parts)
+        self.residual = export.config["residual"]
+        if self.residual and "base" not in self.names:
+            self.parts["base"] = np.empty((behind + 1, PLANES["base"], rows, width), np.float32)
+        self.memory = np.empty(classical.kernel().isp_inputs_memory(width), np.uint8)
+        self.taken = self.filled = 0
 
-    def fill(self, mosaic: Mosaic, canvas: Canvas, part: Part) -> None:
-        by = ctypes.byref
-        classical.kernel().isp_inputs(by(mosaic), by(canvas), by(part), *map(_at, self[1:]))
+    def begin(self, mosaic: Mosaic, canvas: Canvas, part: Part) -> None:
+        """The next rows are the first of a tile; they are made now."""
+        self.mosaic, self.canvas, self.part = mosaic, canvas, part
+        self.taken = self.filled = 0
+        self._fill()
+
+    def take(self) -> np.ndarray | None:
+        """The next rows, planes rows w; beyond the last ones of the tile there may be more. None: there are none."""
+        if self.taken * self.rows >= self.part.height:
+            return None
+        if self.taken == self.filled:
+            self._fill()
+        self.taken += 1
+        return self.x[(self.taken - 1) % len(self.x)]
+
+    def base(self, number: int) -> np.ndarray | None:
+        """What is added to the output of the rows that were taken at this number, 12 rows w."""
+        return self.parts["base"][number % len(self.x)] if self.residual else None
+
+    def _fill(self) -> None:
+        slot, by = self.filled % len(self.x), ctypes.byref
+        part = Part(self.part.top + self.filled * self.rows, self.part.left, self.rows, self.part.width)
+        to = (_at(self.parts[name][slot] if name in self.parts else None) for name in PLANES)
+        classical.kernel().isp_inputs(
+            by(self.mosaic), by(self.canvas), by(part), _at(self.memory), self.filled > 0, *to
+        )
+        self.filled += 1
+
+
+class _Bands:
+    """Camera RGB in boxes of rows, which come in parts and are given away by whoever brings the last one."""
+
+    def __init__(
+        self,
+        boxes: Sequence[classical.Box],
+        width: int,
+        take: Callable[[classical.Box], np.ndarray],
+        complete: Callable[[classical.Box, np.ndarray], None],
+    ) -> None:
+        self.boxes, self.take, self.complete = boxes, take, complete
+        self.missing = {box: (box[1] - box[0]) * width for box in boxes}  # pixels
+        self.begun: dict[classical.Box, np.ndarray] = {}
+        self.alone = Lock()
+
+    def put(self, area: classical.Box, write: Callable[[Band, classical.Box], None]) -> None:
+        """Of every box what lies in this area of the frame: write puts it there."""
+        top, bottom, left, right = area
+        for box in self.boxes:
+            part = max(top, box[0]), min(bottom, box[1]), left, right
+            if part[0] >= part[1] or left >= right:
+                continue
+            with self.alone:
+                if box not in self.begun:
+                    self.begun[box] = self.take(box)
+                rgb = self.begun[box]
+            write(Band.of(rgb, box[0]), part)
+            with self.alone:
+                self.missing[box] -= (part[1] - part[0]) * (right - left)
+                whole = self.missing[box] == 0
+                if whole:
+                    del self.begun[box]
+            if whole:
+                self.complete(box, rgb)
 
 
 def developed(
-    tile: Tile, y: np.ndarray, base: np.ndarray | None, mosaic: Mosaic, canvas: Canvas, rgb: np.ndarray
-) -> None:
-    """A tile's pixels of rgb, of its network's output, 1 3 2h 2w or 1 12 h w; base: 12 h w, added to it."""
-    part, by = tile.part, ctypes.byref
+    part: Part, y: np.ndarray, base: np.ndarray | None, mosaic: Mosaic, canvas: Canvas
+) -> Callable[[Band, classical.Box], None]:
+    """What writes camera RGB of a network's output on a part, 3 2h 2w or 12 h w; base: 12 h w, added to it."""
     if y.size != PLANES["base"] * part.height * part.width or y.dtype != np.float32:
-        raise ValueError(f"the network gives {y.dtype} {y.shape}; expected float32 1 12 {part.height} {part.width}")
-    top, bottom = (min(max(canvas.top + 2 * n, 0), mosaic.height) for n in tile.box[:2])
+        raise ValueError(f"the network gives {y.dtype} {y.shape}; expected float32 12 {part.height} {part.width}")
+    by, packed = ctypes.byref, len(y) == PLANES["base"]
+
+    def write(band: Band, box: classical.Box) -> None:
+        classical.kernel().isp_developed(by(mosaic), by(canvas), by(part), _at(y), packed, _at(base), by(band), *box)
+
+    return write
+
+
+def area_of(tile: Tile, part: Part, mosaic: Mosaic, canvas: Canvas) -> classical.Box:
+    """The pixels of the frame that these rows of a tile give."""
+    rows = max(tile.box[0], part.top), min(tile.box[1], part.top + part.height)
+    top, bottom = (min(max(canvas.top + 2 * n, 0), mosaic.height) for n in rows)
     left, right = (min(max(canvas.left + 2 * n, 0), mosaic.width) for n in tile.box[2:])
-    classical.kernel().isp_developed(
-        by(mosaic), by(canvas), by(part), _at(y), y.shape[1] == PLANES["base"], _at(base), _at(rgb),
-        top, bottom, left, right,
-    )  # fmt: skip
+    return top, bottom, left, right
 
 
 class Tile(NamedTuple):
@@ -219,11 +321,21 @@ def canvas_of(meta: RawMetadata, p: RenderParameters, mosaic: Mosaic, multiple: 
     return canvas
 
 
-def grid(h: int, w: int, export: Export, precision: str, threads: int, memory: float = MEMORY) -> list[Tile]:
+def tiles_of(choice: Choice, h: int, w: int, threads: int, memory: float = MEMORY) -> list[Tile]:
+    """The tiles of a canvas of h w packed samples in a model's runtime."""
+    export = choice.export()
+    columns = column_bytes(read_network(export.path)) if choice.runtime == "kernel" else 0.0
+    return grid(h, w, export, choice.precision, threads, memory, columns)
+
+
+def grid(
+    h: int, w: int, export: Export, precision: str, threads: int, memory: float = MEMORY, columns: float = 0.0
+) -> list[Tile]:
     """Tiles of one size that cover a canvas of h w packed samples with the least work, and fit into memory together.
 
     Each gives the frame up to the middle of what it shares with the next, and sees beyond that as far as the network
-    reaches; of rougher arithmetic than float32, as far as what it sees counts (Export.overlap).
+    reaches; of rougher arithmetic than float32, as far as what it sees counts (Export.overlap). columns: bytes that a
+    column of a tile needs, however high, where it is not for each sample the export's sample_bytes.
     """
     multiple, around = export.multiple, export.reach if precision == "float32" else export.overlap
     assert around is not None
@@ -235,15 +347,16 @@ def grid(h: int, w: int, export: Export, precision: str, threads: int, memory: f
 
     def cost(counts: tuple[int, int]) -> tuple[bool, float]:
         rounds = -(-counts[0] * counts[1] // threads)
-        samples = multiple**2 * side(units[0], counts[0]) * side(units[1], counts[1])
-        needed = min(counts[0] * counts[1], threads) * samples * export.sample_bytes
-        return (needed > memory, needed if needed > memory else rounds * samples)
+        height, width = (multiple * side(size, count) for size, count in zip(units, counts, strict=True))
+        each = width * columns if columns else height * width * export.sample_bytes
+        needed = min(counts[0] * counts[1], threads) * each
+        return (needed > memory, needed if needed > memory else rounds * height * width)
 
     most = [range(1, max(size // max(shared, 1), 1) + 1) for size in units]  # tiles of twice what they share, at least
     counts = min(product(most[0], most[1]), key=cost)
-    rows, columns = (_cuts(size, count, side(size, count)) for size, count in zip(units, counts, strict=True))
+    cuts = [_cuts(size, count, side(size, count)) for size, count in zip(units, counts, strict=True)]
     tiles = []
-    for (top, bottom, first, last), (left, right, start, end) in product(rows, columns):
+    for (top, bottom, first, last), (left, right, start, end) in product(*cuts):
         part = Part(multiple * top, multiple * left, multiple * (bottom - top), multiple * (right - left))
         tiles.append(Tile(part, (multiple * first, multiple * last, multiple * start, multiple * end)))
     return tiles

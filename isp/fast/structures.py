@@ -61,6 +61,17 @@ class Mosaic(_Structure):
     ]
 
 
+class Band(_Structure):
+    _fields_ = [("planes", c_void_p), ("plane", c_int64), ("first", c_int32)]
+
+    @classmethod
+    def of(cls, rgb: np.ndarray, first: int) -> Band:
+        """Camera RGB, float32 3 h W, of the frame's rows from the first on."""
+        band = cls(plane=rgb.strides[0] // rgb.itemsize, first=first)
+        band.point("planes", rgb)
+        return band
+
+
 class Table(_Structure):
     _fields_ = [
         ("entries", c_void_p),

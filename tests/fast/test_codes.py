@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from isp import fast
-from isp.fast.structures import Colour, Mosaic, Picture, filmic_pieces, pieces
+from isp.fast.structures import Band, Colour, Mosaic, Picture, filmic_pieces, pieces
 from isp.options import RenderOptions
 from isp.primaries import CURVES, Curve
 from isp.raw import RawImage
@@ -76,7 +76,7 @@ def test_what_is_no_number_is_black(bits: int) -> None:
 
 def displayed(curve: Curve, x: np.ndarray, bits: int) -> np.ndarray:
     """Codes, N 3, of 3 N linear numbers, through the kernel with a matrix of ones on the diagonal."""
-    x = np.ascontiguousarray(x)
+    band = Band.of(np.ascontiguousarray(x)[:, None], 0)
     count = x.shape[1]
     colour = Colour(first=tuple(np.eye(3).ravel()), gains=(1.0, 1.0, 1.0), exposure=1.0, bits=bits, **curve._asdict())
     colour.stretch, colour.shift, coefficients = pieces(curve, bits)
@@ -86,10 +86,7 @@ def displayed(curve: Curve, x: np.ndarray, bits: int) -> np.ndarray:
     picture.point("corner", out)
     by = ctypes.byref
     mosaic = Mosaic(height=1, width=count)
-    assert (
-        fast.kernel().isp_display(ctypes.c_void_p(x.ctypes.data), by(mosaic), by(colour), by(picture), 0, 1, 0, count)
-        == 0
-    )
+    assert fast.kernel().isp_display(by(band), by(mosaic), by(colour), by(picture), 0, 1, 0, count) == 0
     return out
 
 

@@ -18,7 +18,18 @@ from torch.nn.functional import conv2d
 import isp
 from isp.fast import integers, network
 from isp.fast.exports import beside, digest_of, fields, stamp
-from isp.fast.integers import SUM, TURN, WORD, Network, Stream, network_of, obstacle, open_threads, read_network
+from isp.fast.integers import (
+    OUTPUTS,
+    SUM,
+    TURN,
+    WORD,
+    Network,
+    Stream,
+    network_of,
+    obstacle,
+    open_threads,
+    read_network,
+)
 from isp.fast.library import UnavailableError, library
 from isp.fast.models import choose
 from isp.fast.onnx_graph import Graph, Node, read_graph
@@ -121,6 +132,16 @@ def by_numpy(network: Network, x: np.ndarray) -> np.ndarray:
     return value
 
 
+def through(network: Network, x: np.ndarray) -> np.ndarray:
+    """1 planes h w, in one stream."""
+    return again(Stream(network, *x.shape[2:]), x)
+
+
+def again(stream: Stream, x: np.ndarray) -> np.ndarray:
+    parts = [y.copy() for _, y in stream.all(x[0])]
+    return np.concatenate(parts, 1)[None, :, : x.shape[2]]
+
+
 def rms(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
 
@@ -138,11 +159,11 @@ def test_it_is_what_onnxruntime_makes_of_the_file(name: str, size: tuple[int, in
     cost = rms(expected - exact)
     assert obstacle(path) is None
     stream = Stream(read_network(path), *size)
-    y = stream(x).copy()
+    y = again(stream, x)
     assert y.shape == expected.shape
     assert rms(y - exact) < 1.1 * cost
     assert rms(y - expected) < 0.75 * cost
-    assert (stream(x) == y).all(), "of rows of the call before"
+    assert (again(stream, x) == y).all(), "of rows of the tile before"
 
 
 @needs_it
@@ -172,7 +193,7 @@ def test_it_is_its_steps(name: str, size: tuple[int, int], quantised: dict[str, 
     network = read_network(quantised[name] / "model-int8.onnx")
     x = frames(1, *size, seed=3)
     expected = by_numpy(network, x)
-    difference = np.abs(Stream(network, *size)(x) - expected)
+    difference = np.abs(through(network, x) - expected)
     assert np.median(difference) < 1e-6 * np.abs(expected).max()
     assert rms(difference) < 2e-3 * rms(expected)
 
@@ -186,7 +207,7 @@ def test_bands_are_the_whole(name: str, quantised: dict[str, Path]) -> None:
     x = frames(1, 232, 44)
     one, four = open_threads(path, 1)(x), open_threads(path, 4)(x)
     assert (one == four).all()
-    assert (one == Stream(read_network(path), 232, 44)(x)).all()
+    assert (one == through(read_network(path), x)).all()
 
 
 @needs_it
@@ -197,9 +218,9 @@ def test_what_is_beyond_the_range_saturates(quantised: dict[str, Path]) -> None:
     x = frames(1, 16, 16)
     bright, brighter = x.copy(), x.copy()
     bright[..., 8, 8], brighter[..., 8, 8] = 1e3, 1e30
-    y = stream(bright).copy()
+    y = again(stream, bright)
     assert np.isfinite(y).all()
-    assert (stream(brighter) == y).all()
+    assert (again(stream, brighter) == y).all()
 
 
 @needs_packages
@@ -232,8 +253,8 @@ def test_shapes_are_checked(quantised: dict[str, Path]) -> None:
     network = read_network(quantised["narrow"] / "model-int8.onnx")
     with pytest.raises(ValueError, match="a tile of 6x8; expected multiples of 4"):
         Stream(network, 6, 8)
-    with pytest.raises(ValueError, match=r"expected float32 1 20 8 8, got float32 \(1, 20, 8, 12\)"):
-        Stream(network, 8, 8)(frames(1, 8, 12))
+    with pytest.raises(ValueError, match=r"expected float32 20 8 8, got float32 \(20, 8, 12\)"):
+        Stream(network, 8, 8)(frames(1, 8, 12)[0])
 
 
 @needs_it
@@ -258,6 +279,24 @@ def test_the_render_is_the_pipelines(
     cost = rms(integers - exact)
     assert rms(rgb - integers) < 0.75 * cost
     assert rms(rgb - exact) < 1.1 * cost
+
+
+@needs_it
+@needs_packages
+def test_tiles_of_a_frame_are_the_whole(quantised: dict[str, Path], tmp_path: Path) -> None:
+    """Side by side and one below the other: by what the overlap of the file leaves, far less than the integers cost."""
+    rng = np.random.default_rng(0)
+    counts = np.clip(np.linspace(600, 4400, 530) + rng.normal(0, 60, (410, 530)), 0, 4095).astype(np.uint16)
+    tags = {"noise_profile": (1e-3, 1e-6), "as_shot_neutral": (0.5, 1.0, 0.7), "black_level": 512, "white_level": 4095}
+    raw = isp.read(make_dng(tmp_path / "a.dng", counts, cfa="GRBG", **tags))
+    options = RenderOptions(model=str(quantised["narrow"]), runtime="kernel")
+    p = resolve(raw.meta, options)
+    whole, many = network.camera_rgb(raw, p, 1), network.camera_rgb(raw, p, 8)
+    choice = choose(quantised["narrow"], "kernel")
+    tiles = network.tiles_of(choice, 224, 284, 8)
+    assert {len({getattr(tile.part, side) for tile in tiles}) > 1 for side in ("top", "left")} == {True}
+    exact = stage_by_stage(raw, replace(options, runtime="torch"))
+    assert rms(many - whole) < 0.3 * rms(whole - exact)
 
 
 def stage_by_stage(raw: isp.RawImage, options: RenderOptions) -> np.ndarray:
@@ -447,8 +486,10 @@ def test_no_row_is_written_over_that_is_still_read(name: str, quantised: dict[st
     step = 2 ** max(network.level.values())
     for height in (step, 2 * step, TURN + step, 5 * TURN - step, 4 * network.reach // step * step):
         done = dict.fromkeys(network.level, 0)
+        taken = given = 0  # turns of the input and of the output
         for _ in range(10 * height):
             done[network.input] = min(done[network.input] + TURN, height)
+            taken += taken * TURN < height
             for c in network.convolutions:
                 kernel, spread, size = c.weights.shape[2], 1 + c.shuffle, network.size(c.source, height, 0)[0]
                 stride = 1 + (kernel == 2)
@@ -461,6 +502,9 @@ def test_no_row_is_written_over_that_is_still_read(name: str, quantised: dict[st
                     for other in c.added:
                         assert row * spread >= done[other] - network.rows[other, "halves"]
                     done[c.result] += spread
+            assert done[network.output] <= (given + OUTPUTS) * TURN, "rows that nobody has had yet"
+            assert taken - given <= network.behind + 1
+            given += done[network.output] >= min((given + 1) * TURN, height)
             if done[network.output] == height:
                 break
         assert done[network.output] == height
@@ -473,7 +517,7 @@ def test_one_convolution_of_words_against_float64() -> None:
     arrays = {"w": rng.normal(0, 0.2, (12, 6, 3, 3)).astype(np.float32), "b": rng.normal(0, 0.1, 12).astype(np.float32)}
     node = Node("Conv", ["x", "w", "b"], "y", {"pads": [1] * 4})
     x = rng.uniform(-1, 1, (1, 6, 17, 31)).astype(np.float32)
-    y = Stream(network_of(Graph([node], arrays, "x", "y"), {"x": [1.0] * 6}), 17, 31)(x)
+    y = through(network_of(Graph([node], arrays, "x", "y"), {"x": [1.0] * 6}), x)
     expected = conv2d(*(torch.from_numpy(a).double() for a in (x, arrays["w"], arrays["b"])), padding=1).numpy()
     assert np.abs(y - expected).max() < 5e-3
     assert rms(y - expected) < 6e-4

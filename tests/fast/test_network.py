@@ -25,6 +25,7 @@ from isp.fast.engine import PACKAGES, native_bfloat16
 from isp.fast.exports import beside, cached, digest_of, read_export
 from isp.fast.library import MACHINE, UnavailableError, library
 from isp.fast.models import choose
+from isp.fast.structures import Band
 from isp.locate import model_folders
 from isp.nets.export import SEAM_NOISE, TOLERANCE, difference, export_network, overlap_of
 from isp.nets.load import WEIGHTS, load_model, save_model
@@ -356,9 +357,40 @@ def test_the_picture_is_that_of_the_pipeline(tmp_path: Path) -> None:
     assert p.precision == "float32"
     assert np.abs(pixels.astype(int) - codes).max() <= 1
     assert (pixels == codes).mean() > 0.98
-    again = np.empty_like(pixels)
-    display(network.camera_rgb(raw, p, 1), raw.meta, p, again)
+    rgb, again = network.camera_rgb(raw, p, 1), np.empty_like(pixels)
+    pieces = display(lambda number: Band.of(rgb, 0), raw.meta, p, again)
+    for box in pieces.boxes:
+        pieces.begin(box)
+    pieces.finish(1)
     assert (again == pixels).all()
+
+
+@needs_kernel
+@needs_runtime
+@pytest.mark.parametrize("look", ["neutral", "standard"])
+def test_the_picture_in_parts_is_that_of_the_whole(look: str, tmp_path: Path) -> None:
+    """Tiles side by side and one below the other, boxes of rows that several of them share, a crop, turned, with
+    highlights that take a second look: code by code what one tile's camera RGB gives, in whole and from rows."""
+    crop = {"active_area": (3, 2, 302, 269), "default_crop_origin": (7, 5), "default_crop_size": (255, 281)}
+    raw = frame(tmp_path / "a.dng", "GBRG", (302, 270), orientation=6, **crop)
+    options = RenderOptions(model=SHIPPED[0], look=look, precision="float32")
+    p = resolve(raw.meta, options)
+    rgb, whole = network.camera_rgb(raw, p, 1), np.zeros((*picture_size(raw.meta), 3), np.uint8)
+    pieces = display(lambda number: Band.of(rgb, 0), raw.meta, p, whole)
+    for box in pieces.boxes:
+        pieces.begin(box)
+    pieces.finish(1)
+    again, rows = np.zeros_like(whole), np.zeros_like(whole)
+    network.develop(raw, options, again, threads=4)
+
+    def write(first: int, given: np.ndarray) -> None:
+        rows[first : first + len(given)] = given
+
+    network.develop(raw, options, write, threads=2)
+    assert whole.any()
+    assert np.abs(again.astype(int) - whole).max() <= 1
+    assert np.abs(rows.astype(int) - whole).max() <= 1
+    assert (again == whole).mean() > 0.99
 
 
 def test_auto_falls_back_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
