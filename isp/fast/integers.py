@@ -358,6 +358,7 @@ class Stream:
         if height % 2**deepest or width % 2**deepest:
             raise ValueError(f"a tile of {height}x{width}; expected multiples of {2**deepest}")
         self.keep: list[Any] = []
+        self.borders: list[tuple[np.ndarray, int]] = []  # which are still to be filled, and with what
         self.output = np.zeros((OUTPUTS, network.channels[network.output], TURN, width), np.float32)
         forms = self._forms()
         self.words = forms[network.input, "words"]
@@ -375,6 +376,9 @@ class Stream:
     def begin(self) -> None:
         """The next rows are the first of a tile."""
         self.done[:] = self.given = 0
+        while self.borders:  # by the thread that works here, as all that touches fresh memory
+            border, zero = self.borders.pop()
+            border[:] = zero
 
     def __call__(self, x: np.ndarray | None) -> np.ndarray | None:
         """From the next rows of a tile, planes TURN w, those of its output, channels TURN w, that are then done; which
@@ -404,12 +408,18 @@ class Stream:
             taken = min(taken + TURN, self.height)
 
     def _forms(self) -> dict[tuple[str, str], Form]:
-        network, forms = self.network, {}
-        for (name, kind), rows in network.rows.items():
-            site, row = _layout(network, name, kind, self.width)
-            memory = self._kept(_memory((rows + 1) * row + site))
-            memory[:] = network.bytes[name].zero if kind == "bytes" else 0
-            forms[name, kind] = Form(memory.ctypes.data + site, row, site, rows)
+        """In one piece of memory, of zeros that nobody has touched yet."""
+        network, forms, at = self.network, {}, 0
+        places = {key: _layout(network, *key, self.width) for key in network.rows}
+        memory = self._kept(_memory(sum((network.rows[key] + 2) * row for key, (_, row) in places.items())))
+        for (name, kind), (site, row) in places.items():
+            rows, width = network.rows[name, kind], network.size(name, 0, self.width)[1]
+            if kind == "bytes":
+                lines = memory[at : at + (rows + 1) * row].reshape(rows + 1, row)
+                borders = lines[:, :site], lines[:, (width + 1) * site :], lines[-1]
+                self.borders += [(border, network.bytes[name].zero) for border in borders]
+            forms[name, kind] = Form(memory.ctypes.data + at + site, row, site, rows)
+            at += (rows + 2) * row
         return forms
 
     def _step(self, c: Convolution, part: Part, forms: dict[tuple[str, str], Form]) -> Step:
@@ -453,8 +463,8 @@ class Stream:
 
 
 def _memory(count: int) -> np.ndarray:
-    """So many bytes, from an address that is a multiple of ALIGNED."""
-    memory = np.empty(count + ALIGNED, np.uint8)
+    """So many bytes of 0, from an address that is a multiple of ALIGNED."""
+    memory = np.zeros(count + ALIGNED, np.uint8)
     first = -memory.ctypes.data % ALIGNED
     return memory[first : first + count]
 
@@ -469,7 +479,7 @@ def rows_of(network: Network) -> tuple[dict[tuple[str, str], int], int]:
     """Of how many rows each form is still to be read at any time, as isp_integers goes about it; and by how many turns
     the output is behind."""
     step = 2 ** max(network.level.values())
-    height = step * -(-4 * (network.reach + TURN) // step)  # time enough for all to be on their way
+    height = step * -(-2 * (network.reach + TURN) // step)  # time enough for all to be on their way
     done = dict.fromkeys([network.input, *(c.result for c in network.convolutions)], 0)
     found: dict[tuple[str, str], int] = {}
     taken = given = behind = 0

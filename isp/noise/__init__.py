@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from isp.noise.dark import sample_dark_frames as sample_dark_frames
     from isp.noise.darktable import read_darktable as read_darktable
     from isp.noise.dng import from_dng_noise_profile as from_dng_noise_profile
+    from isp.noise.dng import per_site as per_site
     from isp.noise.dng import to_dng_noise_profile as to_dng_noise_profile
     from isp.noise.eld import EldParameters as EldParameters
     from isp.noise.eld import eld_noise as eld_noise
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from isp.noise.poisson import poisson_noise as poisson_noise
     from isp.noise.profile import NoiseProfile as NoiseProfile
     from isp.noise.profile import load_profile as load_profile
-    from isp.noise.profile import per_site as per_site
     from isp.noise.profile import profile_names as profile_names
     from isp.noise.upi import sample_upi as sample_upi
 
@@ -42,7 +42,7 @@ _HOMES = {
     "gaussian_noise": "gaussian",
     "load_profile": "profile",
     "noise_std": "gaussian",
-    "per_site": "profile",
+    "per_site": "dng",
     "poisson_noise": "poisson",
     "profile_names": "profile",
     "read_darktable": "darktable",

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from isp.noise.profile import per_site
 from isp.raw.cfa import CFA, LETTERS
 
 
@@ -37,3 +36,20 @@ def to_dng_noise_profile(
         return table
     colours = cfa.channels.ravel()
     return np.stack([table[colours == channel].mean(0) for channel in range(len(LETTERS))])
+
+
+def per_site(values: Sequence[float] | np.ndarray, cfa: CFA | None) -> np.ndarray:
+    """Noise figures of one plane each, arranged to the sites of one CFA period in reading order, float64.
+
+    values: 1 number (all sites alike), 3 (R, G, B), or already one per site. cfa None: a monochrome sensor, 1 site.
+    """
+    v = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    sites = np.zeros(1, dtype=np.int64) if cfa is None else cfa.channels.ravel()
+    if v.size == 1:
+        return np.full(len(sites), v[0])
+    if cfa is not None and v.size == 3:
+        return v[sites]
+    if v.size == len(sites):
+        return v
+    kind = "a monochrome sensor" if cfa is None else f"CFA {cfa}"
+    raise ValueError(f"{v.size} noise figures do not fit {kind}; expected 1, 3 (R, G, B) or {len(sites)}")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isp.noise.dng import to_dng_noise_profile
-from isp.noise.profile import camera_profile
 from isp.raw.metadata import RawMetadata
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ def frame_noise(meta: RawMetadata, linear: Tensor | None) -> tuple[np.ndarray | 
     """
     if meta.noise_profile is not None:
         return meta.noise_profile, meta.origins.get("noise_profile", "given")
+    from isp.noise.profile import camera_profile
+
     make = meta.make or ""
     profile = camera_profile(
         meta.model, meta.unique_camera_model, f"{make} {meta.model}", f"{make.split(' ')[0]} {meta.model}"

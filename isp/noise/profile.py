@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from isp.locate import shipped_names, yaml_path
-from isp.raw.cfa import CFA
 
 
 @dataclass(frozen=True)
@@ -185,23 +184,6 @@ class NoiseProfile:
     def as_dict(self) -> dict[str, Any]:
         """What load() takes: the fields that differ from their defaults, as plain lists and numbers."""
         return _plain(self)
-
-
-def per_site(values: Sequence[float] | np.ndarray, cfa: CFA | None) -> np.ndarray:
-    """Noise figures of one plane each, arranged to the sites of one CFA period in reading order, float64.
-
-    values: 1 number (all sites alike), 3 (R, G, B), or already one per site. cfa None: a monochrome sensor, 1 site.
-    """
-    v = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    sites = np.zeros(1, dtype=np.int64) if cfa is None else cfa.channels.ravel()
-    if v.size == 1:
-        return np.full(len(sites), v[0])
-    if cfa is not None and v.size == 3:
-        return v[sites]
-    if v.size == len(sites):
-        return v
-    kind = "a monochrome sensor" if cfa is None else f"CFA {cfa}"
-    raise ValueError(f"{v.size} noise figures do not fit {kind}; expected 1, 3 (R, G, B) or {len(sites)}")
 
 
 def profile_names() -> list[str]:
