@@ -196,6 +196,16 @@ static void (*const ROWS_OF[2][4])(const struct step *, int) = {
     {words_1, words_2, words_3, words_4},
 };
 
+/* The words of planes c and c + 1 at 16 columns, side by side. */
+FORCED __m512i both(const float *from, int64_t plane, int c, int count, const float *fine, __mmask16 mask) {
+    __m512i pair[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    for (int i = 0; i < 2 && c + i < count; i++) {
+        const __m512 value = _mm512_maskz_loadu_ps(mask, from + (c + i) * plane);
+        pair[i] = word(value, _mm512_set1_ps(fine[c + i]));
+    }
+    return _mm512_or_si512(_mm512_and_si512(pair[0], _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(pair[1], 16));
+}
+
 /* A row of planes of floats to row y of words; plane c counts fine[c] for 1. */
 static void take(const float *planes, int64_t plane, int count, int width, const float *fine, const struct form *to, int y) {
     const __m512i place = _mm512_mullo_epi32(_mm512_set1_epi32(to->site / 4),
@@ -204,16 +214,26 @@ static void take(const float *planes, int64_t plane, int count, int width, const
         const __mmask16 mask = width - x >= LANES ? 0xffff : (1 << (width - x)) - 1;
         uint8_t *at = row_at(to, y) + (int64_t)x * to->site;
         const float *from = planes + x;
-        for (int c = 0; c < count; c += 2) {
-            __m512i pair[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-            for (int i = 0; i < 2 && c + i < count; i++) {
-                const __m512 value = _mm512_maskz_loadu_ps(mask, from + (c + i) * plane);
-                pair[i] = word(value, _mm512_set1_ps(fine[c + i]));
+        int c = 0;
+        for (; c + 8 <= count && mask == 0xffff; c += 8) { /* eight planes: 16 bytes of each site */
+            __m512i row[4], half[4];
+            UNROLLED for (int i = 0; i < 4; i++) row[i] = both(from, plane, c + 2 * i, count, fine, mask);
+            UNROLLED for (int i = 0; i < 2; i++) {
+                half[2 * i] = _mm512_unpacklo_epi32(row[2 * i], row[2 * i + 1]);
+                half[2 * i + 1] = _mm512_unpackhi_epi32(row[2 * i], row[2 * i + 1]);
             }
-            const __m512i both =
-                _mm512_or_si512(_mm512_and_si512(pair[0], _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(pair[1], 16));
-            _mm512_mask_i32scatter_epi32(at + 2 * c, mask, place, both, 4);
+            UNROLLED for (int i = 0; i < 4; i++) { /* sites i, i + 4, i + 8 and i + 12 */
+                const __m512i four = i & 1 ? _mm512_unpackhi_epi64(half[i / 2], half[2 + i / 2])
+                                           : _mm512_unpacklo_epi64(half[i / 2], half[2 + i / 2]);
+                uint8_t *site = at + (int64_t)i * to->site + 2 * c;
+                _mm_storeu_si128((__m128i *)site, _mm512_extracti32x4_epi32(four, 0));
+                _mm_storeu_si128((__m128i *)(site + 4 * (int64_t)to->site), _mm512_extracti32x4_epi32(four, 1));
+                _mm_storeu_si128((__m128i *)(site + 8 * (int64_t)to->site), _mm512_extracti32x4_epi32(four, 2));
+                _mm_storeu_si128((__m128i *)(site + 12 * (int64_t)to->site), _mm512_extracti32x4_epi32(four, 3));
+            }
         }
+        for (; c < count; c += 2)
+            _mm512_mask_i32scatter_epi32(at + 2 * c, mask, place, both(from, plane, c, count, fine, mask), 4);
     }
 }
 

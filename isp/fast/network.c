@@ -66,12 +66,24 @@ static void deviations(struct tile *t, const struct canvas *c, int row, float *r
     }
 }
 
-/* The samples first .. first + n of a row whose even columns lie in one plane of packed samples and odd ones in another. */
-static void pack(const float *restrict even, const float *restrict odd, int first, int n, float *restrict out) {
-    if (first & 1) *out++ = odd[first / 2], first++, n--;
-    even += first / 2, odd += first / 2;
-    for (int i = 0; i < n / 2; i++) out[2 * i] = even[i], out[2 * i + 1] = odd[i];
-    if (n & 1) out[n - 1] = even[n / 2];
+/* Two samples side by side of a row whose even columns lie in one plane of packed samples and odd ones in another: those of
+y and, where there is one, of base together, off the curve where root is not 0. */
+INLINE float of_pair(const float *y, const float *base, int i, float root) {
+    float x = base ? y[i] + base[i] : y[i];
+    return root > 0 ? from_curve(x, root) : x;
+}
+
+/* The samples first .. first + n of such a row. */
+INLINE void pack(const float *restrict even, const float *restrict odd, const float *restrict base_even,
+                 const float *restrict base_odd, const float root, int first, int n, float *restrict out) {
+    if (first & 1) *out++ = of_pair(odd, base_odd, first / 2, root), first++, n--;
+    first /= 2;
+    INDEPENDENT
+    for (int i = 0; i < n / 2; i++) {
+        out[2 * i] = of_pair(even, base_even, first + i, root);
+        out[2 * i + 1] = of_pair(odd, base_odd, first + i, root);
+    }
+    if (n & 1) out[n - 1] = of_pair(even, base_even, first + n / 2, root);
 }
 
 /* join, on the signal. */
@@ -153,7 +165,7 @@ it is not NULL. */
 void isp_developed(const struct mosaic *m, const struct canvas *c, const struct part *p, const float *y, int32_t packed,
                    const float *base, const struct band *rgb, int32_t top, int32_t bottom, int32_t left, int32_t right) {
     int64_t plane = (int64_t)p->height * p->width;
-    float root = cbrtf(m->toe);
+    float root = m->toe > 0 ? cbrtf(m->toe) : 0;
     int across = left - c->left - 2 * p->left, n = right - left;
     if (n <= 0) return; /* of tiles beyond the frame */
     for (int channel = 0; channel < 3; channel++)
@@ -161,20 +173,20 @@ void isp_developed(const struct mosaic *m, const struct canvas *c, const struct 
             int here = row - c->top - 2 * p->top;
             int64_t even = channel * 4 * plane + (here & 1) * 2 * plane + (int64_t)(here / 2) * p->width, odd = even + plane;
             float *restrict to = row_of_band(rgb, m, channel, row) + left;
-            if (packed)
-                pack(y + even, y + odd, across, n, to);
-            else
-                memcpy(to, y + (channel * 2 * p->height + here) * 2 * (int64_t)p->width + across, n * sizeof(float));
-            if (base) {
-                float line[STRIDE];
-                for (int at = 0; at < n; at += STRIDE) {
-                    int some = n - at < STRIDE ? n - at : STRIDE;
-                    pack(base + even, base + odd, across + at, some, line);
-                    for (int i = 0; i < some; i++) to[at + i] += line[i];
+            if (packed && base && root > 0) {
+                pack(y + even, y + odd, base + even, base + odd, root, across, n, to);
+            } else if (packed && base) {
+                pack(y + even, y + odd, base + even, base + odd, 0, across, n, to);
+            } else if (packed) {
+                pack(y + even, y + odd, NULL, NULL, root, across, n, to);
+            } else {
+                const float *from = y + (channel * 2 * p->height + here) * 2 * (int64_t)p->width + across;
+                for (int i = 0; i < n; i++) {
+                    int64_t at = (across + i) / 2 + ((across + i) & 1 ? odd : even);
+                    to[i] = from[i] + (base ? base[at] : 0);
+                    if (root > 0) to[i] = from_curve(to[i], root);
                 }
             }
-            if (m->toe > 0)
-                for (int i = 0; i < n; i++) to[i] = from_curve(to[i], root);
         }
 }
 
@@ -197,6 +209,19 @@ static int clips(struct tile *t, const struct canvas *c, int y, int n, float *re
     if (t->x == 0) white[0] = out[0] = 0;
     for (int i = t->m->width - t->x + 1; i < n + 2; i++) white[i] = out[i] = 0;
     return any;
+}
+
+/* Whether samples of row y at columns x .. x + n can be nearly clipped: 0 where the largest count says that none is. */
+static int near_white(const struct mosaic *m, const struct canvas *c, int y, int x, int n) {
+    if (y < 0 || y >= m->height) return 0;
+    if (m->floating || m->entries || !m->pairs) return 1;
+    const float *black = m->black + (int64_t)(y % m->black_rows) * m->width;
+    const uint16_t *counts = (const uint16_t *)m->counts + y * m->stride;
+    const float white = c->gain[(y & 1) * 2] / m->scale[(int64_t)(y & 1) * m->width]; /* less black */
+    const float dark = least(black[0], black[1]) + (m->black_of_row ? m->black_of_row[y] : 0);
+    uint16_t largest = 0;
+    for (int i = x < 0 ? 0 : x; i < x + n && i < m->width; i++) largest = counts[i] > largest ? counts[i] : largest;
+    return largest > dark + 0.99f * NEAR * white;
 }
 
 /* isp.stages.network.explained, with its EXPLAINED. */
@@ -243,7 +268,7 @@ void isp_saturated(const struct mosaic *m, const struct canvas *c, const struct 
         struct tile *t = own_tile(m, x, n);
         for (int row = top - 1; row <= bottom + 1; row++) { /* clipped samples reach a row further */
             int any = 0;
-            if (row <= bottom) {
+            if (row <= bottom && near_white(m, c, row, x - 1, n + 2)) {
                 load(m, row, x - 2, n + 4, LINE(LINEAR, row) + MARGIN - 2);
                 any = clips(t, c, row, n, white, clip);
             }

@@ -240,7 +240,8 @@ class Inputs:
 
 
 class _Bands:
-    """Camera RGB in boxes of rows, which come in parts and are given away by whoever brings the last one."""
+    """Camera RGB in boxes of rows, as classical.Pieces has them, which come in parts and are given away by whoever
+    brings the last one."""
 
     def __init__(
         self,
@@ -257,7 +258,8 @@ class _Bands:
     def put(self, area: classical.Box, write: Callable[[Band, classical.Box], None]) -> None:
         """Of every box what lies in this area of the frame: write puts it there."""
         top, bottom, left, right = area
-        for box in self.boxes:
+        before = self.boxes[0][0] // classical.ROWS
+        for box in self.boxes[max(top // classical.ROWS - before, 0) : bottom // classical.ROWS - before + 1]:
             part = max(top, box[0]), min(bottom, box[1]), left, right
             if part[0] >= part[1] or left >= right:
                 continue
@@ -342,19 +344,17 @@ def grid(
     shared = 2 * -(-around // multiple)
     units = (h // multiple, w // multiple)
 
-    def side(size: int, count: int) -> int:  # of a tile, in multiples
-        return -(-(size + (count - 1) * shared) // count)
-
-    def cost(counts: tuple[int, int]) -> tuple[bool, float]:
-        rounds = -(-counts[0] * counts[1] // threads)
-        height, width = (multiple * side(size, count) for size, count in zip(units, counts, strict=True))
-        each = width * columns if columns else height * width * export.sample_bytes
-        needed = min(counts[0] * counts[1], threads) * each
-        return (needed > memory, needed if needed > memory else rounds * height * width)
-
-    most = [range(1, max(size // max(shared, 1), 1) + 1) for size in units]  # tiles of twice what they share, at least
-    counts = min(product(most[0], most[1]), key=cost)
-    cuts = [_cuts(size, count, side(size, count)) for size, count in zip(units, counts, strict=True)]
+    most = [max(size // max(shared, 1), 1) for size in units]  # tiles of twice what they share, at least
+    down, across = np.arange(1, most[0] + 1)[:, None], np.arange(1, most[1] + 1)
+    # sides of a tile, in multiples
+    tall, wide = (-(-(size + (n - 1) * shared) // n) for size, n in zip(units, (down, across), strict=True))
+    number, samples = down * across, multiple**2 * tall * wide
+    each = wide * multiple * columns if columns else samples * export.sample_bytes
+    needed = np.minimum(number, threads) * each
+    work = np.where(needed > memory, np.inf, -(-number // threads) * samples)
+    best = int((work if np.isfinite(work).any() else needed).argmin())
+    sides = zip(units, divmod(best, most[1]), (tall[:, 0], wide), strict=True)
+    cuts = [_cuts(size, i + 1, int(side[i])) for size, i, side in sides]
     tiles = []
     for (top, bottom, first, last), (left, right, start, end) in product(*cuts):
         part = Part(multiple * top, multiple * left, multiple * (bottom - top), multiple * (right - left))
