@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise, product
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MARGIN = 16  # packed samples of reflected frame around the frame, as isp.nets.inference
 MEMORY = 0.5e9  # bytes that all tiles together may take in the network; with more, less work and as much paging
+AHEAD = 4  # times rows of inputs that others may make before they are taken
 PLANES = {"packed": 4, "sigma": 4, "base": 12}  # of the inputs of a raw network
 WITHOUT_MODEL: dict[str, Any] = {"model": None, "strength": 1.0, "runtime": "auto", "precision": "auto"}
 
@@ -137,7 +138,7 @@ def _develop(
     complete: Callable[[classical.Box, np.ndarray], None],
 ) -> None:
     """Camera RGB of boxes of rows of the active area, by tiles. take: where that of a box goes, float32 3 rows W.
-    complete: is called with it by the thread that has put the last of it there."""
+    complete: is called with it when all of it is there, by a thread that is not behind others."""
     from isp.fast.models import choose
 
     assert p.model is not None
@@ -149,19 +150,33 @@ def _develop(
     canvas = canvas_of(meta, p, mosaic, export.multiple, export.minimum)
     tiles = tiles_of(choice, canvas.height // 2, canvas.width // 2, threads, memory)
     height, width = tiles[0].part.height, tiles[0].part.width
-    rows, behind = (TURN, read_network(export.path).behind) if choice.runtime == "kernel" else (height, 0)
+    rows, kept = height, 1
+    if choice.runtime == "kernel":
+        rows, kept = TURN, read_network(export.path).behind + 1 + AHEAD
     planes = sum(PLANES[name] for name in export.config["inputs"])
-    spare, streams = SimpleQueue[Inputs](), SimpleQueue[Stream | None]()
     working = min(threads, len(tiles))
-    for _ in range(working):
-        spare.put(Inputs(export, rows, width, behind))
+    spare, streams = SimpleQueue[Inputs](), SimpleQueue[Stream | None]()
+    everyone = [Inputs(export, rows, width, kept) for _ in range(working)]
+    for one in everyone:
+        spare.put(one)
+    bands = _Bands(boxes, mosaic.width, take)
 
-    def finish(box: classical.Box, rgb: np.ndarray) -> None:
+    def finish(given: tuple[classical.Box, np.ndarray]) -> None:
+        box, rgb = given
         by = ctypes.byref
         classical.kernel().isp_saturated(by(saturated), by(canvas), by(Band.of(rgb, box[0])), *box[:2])
         complete(box, rgb)
 
-    bands = _Bands(boxes, mosaic.width, take, finish)
+    def help_others(inputs: Inputs) -> bool:
+        """Do what others would have to do, if they are behind, as processors are not all as fast all the time."""
+        progress = [one.progress for one in everyone]
+        if inputs.progress < max(progress):
+            return False
+        if whole := bands.whole():
+            finish(whole)
+            return True
+        last = everyone[progress.index(min(progress))]
+        return last.progress < inputs.progress and last.make()
 
     def develop(tile: Tile | None) -> None:
         if tile is None:  # one thread opens the network, while the others make the first inputs
@@ -181,24 +196,28 @@ def _develop(
             given = 0
             while given * rows < height:
                 y = stream(inputs.take())
-                if y is not None:
-                    part = Part(tile.part.top + given * rows, tile.part.left, rows, width)
-                    write = developed(part, y, inputs.base(given), mosaic, canvas)
-                    bands.put(area_of(tile, part, mosaic, canvas), write)
-                    given += 1
+                if y is None:
+                    continue
+                part = Part(tile.part.top + given * rows, tile.part.left, rows, width)
+                write = developed(part, y, inputs.base(given), mosaic, canvas)
+                bands.put(area_of(tile, part, mosaic, canvas), write)
+                given += 1
+                inputs.progress += 1
+                help_others(inputs)
         streams.put(stream)
         spare.put(inputs)
 
     in_threads(develop, [None, *tiles], threads)
+    in_threads(finish, list(iter(bands.whole, None)), threads)
 
 
 class Inputs:
     """What a network sees of tiles of one size, and what is added to its output: some of their rows at a time, which
-    are kept until the output of those that came so many times later is there."""
+    are kept until their output is there. Another thread may make some ahead."""
 
-    def __init__(self, export: Export, rows: int, width: int, behind: int) -> None:
+    def __init__(self, export: Export, rows: int, width: int, kept: int) -> None:
         self.rows, self.names = rows, export.config["inputs"]
-        self.x = np.empty((behind + 1, sum(PLANES[name] for name in self.names), rows, width), np.float32)
+        self.x = np.empty((kept, sum(PLANES[name] for name in self.names), rows, width), np.float32)
         self.parts: dict[str, np.ndarray] = {}
         at = 0
         for name in self.names:
@@ -206,53 +225,68 @@ class Inputs:
             at += PLANES[name]
         self.residual = export.config["residual"]
         if self.residual and "base" not in self.names:
-            self.parts["base"] = np.empty((behind + 1, PLANES["base"], rows, width), np.float32)
+            self.parts["base"] = np.empty((kept, PLANES["base"], rows, width), np.float32)
         self.memory = np.empty(classical.kernel().isp_inputs_memory(width), np.uint8)
-        self.taken = self.filled = 0
+        self.taken = self.made = self.count = 0
+        self.progress = 0  # of the thread that works with these: how many times rows have come out
+        self.alone = Lock()
 
     def begin(self, mosaic: Mosaic, canvas: Canvas, part: Part) -> None:
         """The next rows are the first of a tile; they are made now."""
-        self.mosaic, self.canvas, self.part = mosaic, canvas, part
-        self.taken = self.filled = 0
-        self._fill()
+        with self.alone:
+            self.mosaic, self.canvas, self.part = mosaic, canvas, part
+            self.taken = self.made = 0
+            self.count = -(-part.height // self.rows)
+            self._make()
 
     def take(self) -> np.ndarray | None:
         """The next rows, planes rows w; beyond the last ones of the tile there may be more. None: there are none."""
-        if self.taken * self.rows >= self.part.height:
+        if self.taken == self.count:
             return None
-        if self.taken == self.filled:
-            self._fill()
-        self.taken += 1
+        with self.alone:
+            if self.taken == self.made:
+                self._make()
+            self.taken += 1
         return self.x[(self.taken - 1) % len(self.x)]
 
     def base(self, number: int) -> np.ndarray | None:
         """What is added to the output of the rows that were taken at this number, 12 rows w."""
         return self.parts["base"][number % len(self.x)] if self.residual else None
 
-    def _fill(self) -> None:
-        slot, by = self.filled % len(self.x), ctypes.byref
-        part = Part(self.part.top + self.filled * self.rows, self.part.left, self.rows, self.part.width)
+    def make(self) -> bool:
+        """Make the rows after those that are there, by another thread than takes them; False: there are enough, or it
+        does so itself."""
+        if not self.alone.acquire(blocking=False):
+            return False
+        try:
+            wanted = self.made < min(self.count, self.taken + AHEAD)
+            if wanted:
+                self._make()
+            return wanted
+        finally:
+            self.alone.release()
+
+    def _make(self) -> None:
+        slot, by = self.made % len(self.x), ctypes.byref
+        part = Part(self.part.top + self.made * self.rows, self.part.left, self.rows, self.part.width)
         to = (_at(self.parts[name][slot] if name in self.parts else None) for name in PLANES)
-        classical.kernel().isp_inputs(
-            by(self.mosaic), by(self.canvas), by(part), _at(self.memory), self.filled > 0, *to
-        )
-        self.filled += 1
+        classical.kernel().isp_inputs(by(self.mosaic), by(self.canvas), by(part), _at(self.memory), self.made > 0, *to)
+        self.made += 1
 
 
 class _Bands:
-    """Camera RGB in boxes of rows, as classical.Pieces has them, which come in parts and are given away by whoever
-    brings the last one."""
+    """Camera RGB in boxes of rows, as classical.Pieces has them, which come in parts."""
 
     def __init__(
         self,
         boxes: Sequence[classical.Box],
         width: int,
         take: Callable[[classical.Box], np.ndarray],
-        complete: Callable[[classical.Box, np.ndarray], None],
     ) -> None:
-        self.boxes, self.take, self.complete = boxes, take, complete
+        self.boxes, self.take = boxes, take
         self.missing = {box: (box[1] - box[0]) * width for box in boxes}  # pixels
         self.begun: dict[classical.Box, np.ndarray] = {}
+        self.ended = SimpleQueue[tuple[classical.Box, np.ndarray]]()
         self.alone = Lock()
 
     def put(self, area: classical.Box, write: Callable[[Band, classical.Box], None]) -> None:
@@ -270,11 +304,15 @@ class _Bands:
             write(Band.of(rgb, box[0]), part)
             with self.alone:
                 self.missing[box] -= (part[1] - part[0]) * (right - left)
-                whole = self.missing[box] == 0
-                if whole:
-                    del self.begun[box]
-            if whole:
-                self.complete(box, rgb)
+                if self.missing[box] == 0:
+                    self.ended.put((box, self.begun.pop(box)))
+
+    def whole(self) -> tuple[classical.Box, np.ndarray] | None:
+        """A box of which all is there, once; None: no other."""
+        try:
+            return self.ended.get_nowait()
+        except Empty:
+            return None
 
 
 def developed(
