@@ -1,5 +1,6 @@
-"""The render with a network, without PyTorch: tile by tile the compiled kernel makes its inputs, OpenVINO, onnxruntime
-or the kernel itself runs it, and the kernel takes its output to the picture.
+"""The render with a network, without PyTorch: the compiled kernel makes its inputs, OpenVINO, onnxruntime or the kernel
+itself runs it, and the kernel takes its output to the picture: tile by tile, and in the kernel a few rows of a tile at a
+time, so that neither inputs nor camera RGB of the frame are ever in memory as a whole.
 
 It gives what isp.pipeline gives with the same export. `obstacle` tells for which files, options and models there is no
 such way; those go through isp.pipeline.

@@ -19,6 +19,7 @@ from dng_factory import make_dng
 from torch.nn.functional import pixel_unshuffle
 
 import isp
+import isp.fast as classical
 from isp.datasets.dead_leaves import dead_leaves
 from isp.fast import display, network, picture_size
 from isp.fast.engine import PACKAGES, native_bfloat16
@@ -179,6 +180,43 @@ def test_tiles_cover_the_canvas_once(tmp_path: Path) -> None:
             assert top + height >= min(last + reach, h)
             assert left + width >= min(end + reach, w)
         assert (given == 1).all()
+
+
+@needs_kernel
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("inputs", [("packed", "sigma"), ("packed", "sigma", "base")])
+def test_inputs_a_few_rows_at_a_time(inputs: tuple[str, ...], phase: str, tmp_path: Path) -> None:
+    """Bit for bit those of the whole tile at once, made by whoever takes them or ahead of that, as far as there is
+    room; what is added to the output of rows is still there when that comes."""
+    raw = frame(tmp_path / "a.dng", phase, (70, 1100))
+    p = resolve(raw.meta, RenderOptions())
+    p = replace(p, noise_profile=np.array([[1e-3, 1e-6]]))
+    mosaic = classical.counted(raw, p)
+    canvas = network.canvas_of(raw.meta, p, mosaic, 4, 4)
+    h, w = canvas.height // 2, canvas.width // 2 - 8
+    config = {"inputs": list(inputs), "residual": True}
+    export = network.Export(tmp_path, config, "raw", 4, 4, 60, 60, 1.0)
+    part, behind = network.Part(0, 4, h, w), 3
+    whole = network.Inputs(export, h, w, 1)
+    whole.begin(mosaic, canvas, part)
+    expected, base = whole.take(), whole.base(0)
+    assert expected is not None
+    assert base is not None
+    few = network.Inputs(export, 8, w, behind + 1 + network.AHEAD)
+    for ahead in (False, True, False):
+        few.begin(mosaic, canvas, part)
+        for number in range(-(-h // 8)):
+            made = [few.make() for _ in range(network.AHEAD + 2)] if ahead else []
+            assert sum(made) <= network.AHEAD
+            x = few.take()
+            rows = slice(8 * number, min(8 * number + 8, h))
+            assert x is not None
+            assert (x[:, : rows.stop - rows.start] == expected[:, rows]).all()
+            before = max(number - behind, 0)
+            late, rows = few.base(before), slice(8 * before, 8 * before + 8)
+            assert late is not None
+            assert (late == base[:, rows]).all()
+        assert few.take() is None
 
 
 SHIPPED = [name for name, folder in model_folders().items() if (folder / "model.onnx").is_file()]
