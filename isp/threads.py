@@ -17,11 +17,14 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(work: Callable[[Item], object], items: Sequence[Item], threads: int) -> None:
+def in_threads(
+    work: Callable[[Item], object], items: Sequence[Item], threads: int, stop: Callable[[], object] = lambda: None
+) -> None:
     """Call work on every item, in so many threads: each takes the next item when it is free, while this one waits.
 
-    An exception ends it, and when all threads have left off, the one of the earliest item is raised. concurrent.futures
-    would do too, but takes 4 ms to import, as long as the kernel takes for a megapixel.
+    An exception ends it, and when all threads have left off, the one of the earliest item is raised. stop: is called
+    then, for work that takes long to leave off too. concurrent.futures would do, but takes 4 ms to import, as long as
+    the kernel takes for a megapixel.
     """
     if threads == 1:
         for item in items:
@@ -38,6 +41,7 @@ def in_threads(work: Callable[[Item], object], items: Sequence[Item], threads: i
                 work(item)
             except Exception as failure:
                 failures[number] = failure
+                stop()
             if failures:
                 break
         busy.remove(get_ident())
@@ -52,6 +56,7 @@ def in_threads(work: Callable[[Item], object], items: Sequence[Item], threads: i
     except BaseException:  # Ctrl-C: what they work on may be freed as soon as this is left
         for _ in waiting:
             pass
+        stop()
         while busy:  # join() would not wait again (https://github.com/python/cpython/issues/90882)
             with suppress(KeyboardInterrupt):
                 time.sleep(0.001)

@@ -42,6 +42,25 @@ def test_the_earliest_failure(threads: int) -> None:
     assert max(started) < 5 + threads, "no item is begun after a failure"
 
 
+def test_what_takes_long_is_told_to_leave_off() -> None:
+    stopped = threading.Event()
+
+    def fail(item: int) -> None:
+        if item:
+            raise ValueError("no")
+        assert stopped.wait(10)
+
+    def interrupt(item: int) -> None:
+        if item:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stopped.wait(10)
+
+    for work, expected in ((fail, ValueError), (interrupt, KeyboardInterrupt)):
+        stopped.clear()
+        with pytest.raises(expected):
+            in_threads(work, (0, 1), 2, stopped.set)
+
+
 def test_an_interrupt_waits_for_what_is_begun() -> None:
     running: set[int] = set()
 

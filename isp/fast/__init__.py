@@ -109,6 +109,9 @@ def obstacle(raw: RawImage, options: RenderOptions, bits: int = 8) -> str | None
     meta = raw.meta
     if meta.kind != "bayer":
         return f"{meta.kind} frame"
+    top, left, bottom, right = meta.area
+    if min(bottom - top, right - left) < 2:
+        return "a frame of one row or column"
     if options.linear or bits not in BITS:
         return "scene-linear output"
     if options.model is not None:

@@ -33,7 +33,7 @@ class Stream(Protocol):
 
     def __call__(self, x: np.ndarray | None) -> np.ndarray | None:
         """From the next rows, planes h w, or None after the last, to the next rows of the output, 3 2h 2w or 12 h w,
-        which the next call but one overwrites; None where there are none yet."""
+        which the next call overwrites; None where there are none yet."""
 
 
 class Whole:

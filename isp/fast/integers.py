@@ -35,7 +35,7 @@ LARGEST = 2**14  # of the weights of words
 ALIGNED = 64  # bytes
 DEEPEST = 3  # halvings
 TURN = 2**DEEPEST  # rows of the input, or as much of what is made of it, before it is the next one's turn
-OUTPUTS = 2  # times TURN rows of the output that are kept
+OUTPUTS = 2  # times TURN rows of the output that are kept: while some are read, the next ones begin
 
 
 class Form(ctypes.Structure):
@@ -350,10 +350,8 @@ def parts_of(c: Convolution, even: int) -> list[Part]:
 class Stream:
     """A network for tiles of one size, for one thread at a time: TURN of their rows in a call."""
 
-    rows = TURN
-
     def __init__(self, network: Network, height: int, width: int) -> None:
-        self.network, self.height, self.width, self.behind = network, height, width, network.behind
+        self.network, self.height, self.width = network, height, width
         deepest = max(network.level.values())
         if height % 2**deepest or width % 2**deepest:
             raise ValueError(f"a tile of {height}x{width}; expected multiples of {2**deepest}")
@@ -382,7 +380,7 @@ class Stream:
 
     def __call__(self, x: np.ndarray | None) -> np.ndarray | None:
         """From the next rows of a tile, planes TURN w, those of its output, channels TURN w, that are then done; which
-        the next call but one overwrites. At the end of the tile, of the last rows so many count as it has; None for x
+        the next call overwrites. At the end of the tile, of the last rows so many count as it has; None for x
         gives what is left. None: there are none yet."""
         if x is not None and (x.shape != (self.network.planes, TURN, self.width) or x.dtype != np.float32):
             raise ValueError(f"expected float32 {self.network.planes} {TURN} {self.width}, got {x.dtype} {x.shape}")
@@ -411,7 +409,7 @@ class Stream:
         """In one piece of memory, of zeros that nobody has touched yet."""
         network, forms, at = self.network, {}, 0
         places = {key: _layout(network, *key, self.width) for key in network.rows}
-        memory = self._kept(_memory(sum((network.rows[key] + 2) * row for key, (_, row) in places.items())))
+        memory = self._kept(aligned(sum((network.rows[key] + 2) * row for key, (_, row) in places.items())))
         for (name, kind), (site, row) in places.items():
             rows, width = network.rows[name, kind], network.size(name, 0, self.width)[1]
             if kind == "bytes":
@@ -462,7 +460,7 @@ class Stream:
         return self._kept(array).ctypes.data
 
 
-def _memory(count: int) -> np.ndarray:
+def aligned(count: int) -> np.ndarray:
     """So many bytes of 0, from an address that is a multiple of ALIGNED."""
     memory = np.zeros(count + ALIGNED, np.uint8)
     first = -memory.ctypes.data % ALIGNED
@@ -470,7 +468,7 @@ def _memory(count: int) -> np.ndarray:
 
 
 def _aligned(array: np.ndarray) -> np.ndarray:
-    copy = _memory(array.nbytes).view(array.dtype).reshape(array.shape)
+    copy = aligned(array.nbytes).view(array.dtype).reshape(array.shape)
     copy[:] = array
     return copy
 
@@ -521,10 +519,8 @@ def _layout(network: Network, name: str, kind: str, width: int) -> tuple[int, in
 
 
 def column_bytes(network: Network) -> float:
-    """What a column of a tile needs, however high it is."""
-    rows = sum(count * _layout(network, *key, 4096)[1] / 4096 for key, count in network.rows.items())
-    kept = OUTPUTS * network.channels[network.output] + (network.behind + 1) * network.planes
-    return rows + 4 * TURN * kept
+    """What a column of a tile needs in the network, however high it is."""
+    return sum((count + 1) * _layout(network, *key, 4096)[1] / 4096 for key, count in network.rows.items())
 
 
 def _from(form: Form, offset: int) -> Form:

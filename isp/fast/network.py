@@ -1,6 +1,6 @@
 """The render with a network, without PyTorch: the compiled kernel makes its inputs, OpenVINO, onnxruntime or the kernel
-itself runs it, and the kernel takes its output to the picture: tile by tile, and in the kernel a few rows of a tile at a
-time, so that neither inputs nor camera RGB of the frame are ever in memory as a whole.
+itself runs it, and the kernel takes its output to the picture: tile by tile, and in the kernel a few rows of a tile at
+a time, so that neither inputs nor camera RGB are in memory as a whole, but for what highlights need a second time.
 
 It gives what isp.pipeline gives with the same export. `obstacle` tells for which files, options and models there is no
 such way; those go through isp.pipeline.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise, product
 from queue import Empty, SimpleQueue
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 import isp.fast as classical
 from isp.fast.engine import Stream, open_streams
 from isp.fast.exports import Export
-from isp.fast.integers import TURN, column_bytes, read_network
+from isp.fast.integers import TURN, aligned, column_bytes, read_network
 from isp.fast.structures import Band, Mosaic
 from isp.noise.dng import from_dng_noise_profile
 from isp.options import RenderOptions
@@ -139,7 +139,7 @@ def _develop(
     complete: Callable[[classical.Box, np.ndarray], None],
 ) -> None:
     """Camera RGB of boxes of rows of the active area, by tiles. take: where that of a box goes, float32 3 rows W.
-    complete: is called with it when all of it is there, by a thread that is not behind others."""
+    complete: is called with it when all of it is there, if it can be by a thread that is not behind others."""
     from isp.fast.models import choose
 
     assert p.model is not None
@@ -160,7 +160,7 @@ def _develop(
     everyone = [Inputs(export, rows, width, kept) for _ in range(working)]
     for one in everyone:
         spare.put(one)
-    bands = _Bands(boxes, mosaic.width, take)
+    gathered, stopped = _Gathered(boxes, mosaic.width, take), Event()
 
     def finish(given: tuple[classical.Box, np.ndarray]) -> None:
         box, rgb = given
@@ -168,16 +168,16 @@ def _develop(
         classical.kernel().isp_saturated(by(saturated), by(canvas), by(Band.of(rgb, box[0])), *box[:2])
         complete(box, rgb)
 
-    def help_others(inputs: Inputs) -> bool:
+    def help_others(inputs: Inputs) -> None:
         """Do what others would have to do, if they are behind, as processors are not all as fast all the time."""
-        progress = [one.progress for one in everyone]
-        if inputs.progress < max(progress):
-            return False
-        if whole := bands.whole():
+        progress = [(one.progress, i) for i, one in enumerate(everyone) if one.working]
+        if inputs.progress < max(progress)[0]:
+            return
+        least, last = min(progress)
+        if whole := gathered.whole():
             finish(whole)
-            return True
-        last = everyone[progress.index(min(progress))]
-        return last.progress < inputs.progress and last.make()
+        elif least < inputs.progress:
+            everyone[last].make()
 
     def develop(tile: Tile | None) -> None:
         if tile is None:  # one thread opens the network, while the others make the first inputs
@@ -195,21 +195,23 @@ def _develop(
         if stream is not None:
             stream.begin()
             given = 0
-            while given * rows < height:
+            while given * rows < height and not stopped.is_set():
                 y = stream(inputs.take())
                 if y is None:
                     continue
                 part = Part(tile.part.top + given * rows, tile.part.left, rows, width)
                 write = developed(part, y, inputs.base(given), mosaic, canvas)
-                bands.put(area_of(tile, part, mosaic, canvas), write)
+                gathered.put(area_of(tile, part, mosaic, canvas), write)
                 given += 1
                 inputs.progress += 1
                 help_others(inputs)
+        inputs.working = False
         streams.put(stream)
         spare.put(inputs)
+        while not stopped.is_set() and (whole := gathered.whole()):
+            finish(whole)
 
-    in_threads(develop, [None, *tiles], threads)
-    in_threads(finish, list(iter(bands.whole, None)), threads)
+    in_threads(develop, [None, *tiles], threads, stopped.set)
 
 
 class Inputs:
@@ -217,19 +219,19 @@ class Inputs:
     are kept until their output is there. Another thread may make some ahead."""
 
     def __init__(self, export: Export, rows: int, width: int, kept: int) -> None:
-        self.rows, self.names = rows, export.config["inputs"]
-        self.x = np.empty((kept, sum(PLANES[name] for name in self.names), rows, width), np.float32)
+        self.rows, names = rows, export.config["inputs"]
+        self.x = np.empty((kept, sum(PLANES[name] for name in names), rows, width), np.float32)
         self.parts: dict[str, np.ndarray] = {}
         at = 0
-        for name in self.names:
+        for name in names:
             self.parts[name] = self.x[:, at : at + PLANES[name]]
             at += PLANES[name]
         self.residual = export.config["residual"]
-        if self.residual and "base" not in self.names:
+        if self.residual and "base" not in names:
             self.parts["base"] = np.empty((kept, PLANES["base"], rows, width), np.float32)
-        self.memory = np.empty(classical.kernel().isp_inputs_memory(width), np.uint8)
+        self.memory = aligned(classical.kernel().isp_inputs_memory(width))
         self.taken = self.made = self.count = 0
-        self.progress = 0  # of the thread that works with these: how many times rows have come out
+        self.working, self.progress = False, 0  # of who takes these: at a tile; how many times rows have come out
         self.alone = Lock()
 
     def begin(self, mosaic: Mosaic, canvas: Canvas, part: Part) -> None:
@@ -239,15 +241,17 @@ class Inputs:
             self.taken = self.made = 0
             self.count = -(-part.height // self.rows)
             self._make()
+        self.working = True
 
     def take(self) -> np.ndarray | None:
         """The next rows, planes rows w; beyond the last ones of the tile there may be more. None: there are none."""
         if self.taken == self.count:
             return None
-        with self.alone:
-            if self.taken == self.made:
-                self._make()
-            self.taken += 1
+        if self.taken == self.made:
+            with self.alone:
+                if self.taken == self.made:  # still
+                    self._make()
+        self.taken += 1
         return self.x[(self.taken - 1) % len(self.x)]
 
     def base(self, number: int) -> np.ndarray | None:
@@ -275,7 +279,7 @@ class Inputs:
         self.made += 1
 
 
-class _Bands:
+class _Gathered:
     """Camera RGB in boxes of rows, as classical.Pieces has them, which come in parts."""
 
     def __init__(
@@ -293,8 +297,8 @@ class _Bands:
     def put(self, area: classical.Box, write: Callable[[Band, classical.Box], None]) -> None:
         """Of every box what lies in this area of the frame: write puts it there."""
         top, bottom, left, right = area
-        before = self.boxes[0][0] // classical.ROWS
-        for box in self.boxes[max(top // classical.ROWS - before, 0) : bottom // classical.ROWS - before + 1]:
+        first, last = (max(row // classical.ROWS - self.boxes[0][0] // classical.ROWS, 0) for row in (top, bottom))
+        for box in self.boxes[first : last + 1]:
             part = max(top, box[0]), min(bottom, box[1]), left, right
             if part[0] >= part[1] or left >= right:
                 continue

@@ -67,6 +67,8 @@ class Band(_Structure):
     @classmethod
     def of(cls, rgb: np.ndarray, first: int) -> Band:
         """Camera RGB, float32 3 h W, of the frame's rows from the first on."""
+        assert rgb.dtype == np.float32
+        assert rgb.strides[1:] == (4 * rgb.shape[2], 4)
         band = cls(plane=rgb.strides[0] // rgb.itemsize, first=first)
         band.point("planes", rgb)
         return band

@@ -264,6 +264,14 @@ def test_display_is_the_rest_of_the_way(highlights: str) -> None:
     compare(raw, codes, highlights=highlights)
 
 
+@pytest.mark.parametrize("size", [(1, 8), (8, 1)])
+def test_a_frame_of_one_row_is_refused_in_words(size: tuple[int, int]) -> None:
+    raw = make_frame("RGGB", *size)
+    assert fast.obstacle(raw, RenderOptions()) == "a frame of one row or column"
+    with pytest.raises(ValueError, match="demosaic needs a mosaic B 1 H W of at least 2x2"):
+        isp.render(raw)
+
+
 VIGNETTE = FixVignetteRadial(k=[0.1, 0, 0, 0, 0])
 OBSTACLES = {
     "x-trans frame": (dict(cfa=CFA("GBGGRGRGRBGBGBGGRGGRGGBGBGBRGRGRGGBG", 6, 6)), {}),

@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,10 +24,10 @@ import isp
 import isp.fast as classical
 from isp.datasets.dead_leaves import dead_leaves
 from isp.fast import display, network, picture_size
-from isp.fast.engine import PACKAGES, native_bfloat16
+from isp.fast.engine import PACKAGES, Whole, native_bfloat16
 from isp.fast.exports import beside, cached, digest_of, read_export
 from isp.fast.library import MACHINE, UnavailableError, library
-from isp.fast.models import choose
+from isp.fast.models import Choice, choose
 from isp.fast.structures import Band
 from isp.locate import model_folders
 from isp.nets.export import SEAM_NOISE, TOLERANCE, difference, export_network, overlap_of
@@ -65,6 +67,11 @@ MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"inputs": ("packed", "sigma", "base"), "base": "msg", "residual": True, "toe": 5e-3},
     ),
     "plain": ("flat", {"planes": 4, "width": 8, "blocks": 1}, {"inputs": ("packed",)}),
+    "seen": (  # the base is looked at and not added
+        "flat",
+        {"planes": 20, "width": 8, "blocks": 1},
+        {"inputs": ("packed", "sigma", "base"), "base": "msg", "toe": 5e-3},
+    ),
 }
 
 
@@ -167,7 +174,10 @@ def test_tiles_cover_the_canvas_once(tmp_path: Path) -> None:
         export = network.Export(tmp_path, {}, "raw", multiple, multiple, 60, reach, float(rng.integers(100, 40000)))
         precision = str(rng.choice(["float32", "int8"]))
         reach = 60 if precision == "float32" else reach
-        tiles = network.grid(h, w, export, precision, 2)
+        columns = float(rng.choice([0, 2e4]))
+        tiles = network.grid(h, w, export, precision, 2, 5e6 if columns else network.MEMORY, columns)
+        if columns and 2 * 4 * reach * columns < 5e6:
+            assert min(2, len(tiles)) * tiles[0].part.width * columns <= 5e6
         given = np.zeros((h, w), int)
         for (top, left, height, width), (first, last, start, end) in (
             ((t.part.top, t.part.left, t.part.height, t.part.width), t.box) for t in tiles
@@ -186,8 +196,8 @@ def test_tiles_cover_the_canvas_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("inputs", [("packed", "sigma"), ("packed", "sigma", "base")])
 def test_inputs_a_few_rows_at_a_time(inputs: tuple[str, ...], phase: str, tmp_path: Path) -> None:
-    """Bit for bit those of the whole tile at once, made by whoever takes them or ahead of that, as far as there is
-    room; what is added to the output of rows is still there when that comes."""
+    """Bit for bit those of the whole tile at once, made by whoever takes them or ahead of that, before and after, as
+    far as there is room; what is added to the output of rows is still there when that comes."""
     raw = frame(tmp_path / "a.dng", phase, (70, 1100))
     p = resolve(raw.meta, RenderOptions())
     p = replace(p, noise_profile=np.array([[1e-3, 1e-6]]))
@@ -209,6 +219,8 @@ def test_inputs_a_few_rows_at_a_time(inputs: tuple[str, ...], phase: str, tmp_pa
             made = [few.make() for _ in range(network.AHEAD + 2)] if ahead else []
             assert sum(made) <= network.AHEAD
             x = few.take()
+            while ahead and few.make():
+                pass
             rows = slice(8 * number, min(8 * number + 8, h))
             assert x is not None
             assert (x[:, : rows.stop - rows.start] == expected[:, rows]).all()
@@ -403,32 +415,117 @@ def test_the_picture_is_that_of_the_pipeline(tmp_path: Path) -> None:
     assert (again == pixels).all()
 
 
+class Pixelwise:
+    """A network that looks at nothing beside a sample, so many turns late, and is now fast and now slow."""
+
+    def __init__(self, height: int, behind: int, rng: np.random.Generator) -> None:
+        self.turns, self.behind, self.rng = -(-height // network.TURN), behind, rng
+
+    @staticmethod
+    def of(x: np.ndarray) -> np.ndarray:
+        """Planes h w to 12 h w."""
+        return np.stack([np.tanh(x[i % len(x)] * np.float32(0.5 + 0.05 * i)) for i in range(12)])
+
+    def begin(self) -> None:
+        self.waiting: list[np.ndarray] = []
+        self.taken = 0
+
+    def __call__(self, x: np.ndarray | None) -> np.ndarray | None:
+        time.sleep(self.rng.choice([0, 0, 0, 2e-3]))
+        if x is not None:
+            self.waiting.append(self.of(x))
+            self.taken += 1
+        late = len(self.waiting) > self.behind or self.taken == self.turns
+        return self.waiting.pop(0) if late else None
+
+
 @needs_kernel
-@needs_runtime
-@pytest.mark.parametrize("look", ["neutral", "standard"])
-def test_the_picture_in_parts_is_that_of_the_whole(look: str, tmp_path: Path) -> None:
-    """Tiles side by side and one below the other, boxes of rows that several of them share, a crop, turned, with
-    highlights that take a second look: code by code what one tile's camera RGB gives, in whole and from rows."""
-    crop = {"active_area": (3, 2, 302, 269), "default_crop_origin": (7, 5), "default_crop_size": (255, 281)}
-    raw = frame(tmp_path / "a.dng", "GBRG", (302, 270), orientation=6, **crop)
-    options = RenderOptions(model=SHIPPED[0], look=look, precision="float32")
+@pytest.mark.parametrize("seed", range(30))
+def test_tiles_rows_and_threads_make_no_difference(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit what one tile at once gives, of any frame, crop and orientation: tiles side by side and one below the
+    other, rows that come late, boxes that several tiles share, highlights that take a second look."""
+    rng = np.random.default_rng(seed)
+    h, w = (int(n) for n in (rng.integers(2, 420), rng.integers(2, 300)))
+    top, left = (int(n) for n in rng.integers(0, 4, 2))
+    down, across = int(rng.integers(0, h)), int(rng.integers(0, w))
+    tags: dict[str, Any] = {
+        "active_area": (top, left, top + h, left + w),
+        "default_crop_origin": (across, down),
+        "default_crop_size": (int(rng.integers(1, w - across + 1)), int(rng.integers(1, h - down + 1))),
+        "orientation": int(rng.integers(1, 9)),
+    }
+    raw = frame(tmp_path / "a.dng", str(rng.choice(PHASES)), (top + h + 2, left + w + 1), **tags)
+    by_rows, behind, threads = bool(rng.integers(0, 4)), int(rng.integers(0, 7)), int(rng.choice([1, 2, 3, 4, 16]))
+    multiple, reach, memory = int(rng.choice([1, 4])), int(rng.integers(0, 9)), float(rng.choice([1e4, 1e6, 1e9]))
+    config = {
+        "inputs": ["packed", "sigma", "base"][: rng.integers(1, 4)],
+        "residual": bool(rng.integers(0, 2)),
+        "toe": 5e-3,
+    }
+    export = network.Export(tmp_path, {**config, "base": "msg"}, "raw", multiple, multiple, reach, reach, 60.0)
+
+    def opened(_: Path, runtime: str, shape: tuple[int, ...], number: int, precision: str) -> list[Any]:
+        if runtime == "kernel":
+            return [Pixelwise(shape[2], behind, np.random.default_rng(i)) for i in range(number)]
+        return [Whole(lambda x: Pixelwise.of(x[0])[None]) for _ in range(number)]
+
+    def chosen(runtime: str) -> None:
+        choice = Choice(raw.path, "", runtime, "float32", raw.path, "")
+        monkeypatch.setattr("isp.fast.models.choose", lambda *_: choice)
+
+    monkeypatch.setattr(Choice, "export", lambda self: export)
+    monkeypatch.setattr(network, "open_streams", opened)
+    monkeypatch.setattr(network, "read_network", lambda path: SimpleNamespace(behind=behind))
+    monkeypatch.setattr(network, "column_bytes", lambda _: 1e3)
+    monkeypatch.setattr(network, "MEMORY", memory)
+    chosen("onnx")
+    options = RenderOptions(model="any", highlights=str(rng.choice(["clip", "reconstruct"])), look="neutral")
     p = resolve(raw.meta, options)
-    rgb, whole = network.camera_rgb(raw, p, 1), np.zeros((*picture_size(raw.meta), 3), np.uint8)
-    pieces = display(lambda number: Band.of(rgb, 0), raw.meta, p, whole)
+    rgb, expected = network.camera_rgb(raw, p, 1, 1e12), np.zeros((*picture_size(raw.meta), 3), np.uint8)
+    pieces = display(lambda number: Band.of(rgb, 0), raw.meta, p, expected)
     for box in pieces.boxes:
         pieces.begin(box)
     pieces.finish(1)
-    again, rows = np.zeros_like(whole), np.zeros_like(whole)
-    network.develop(raw, options, again, threads=4)
+    chosen("kernel" if by_rows else "onnx")
+    assert (network.camera_rgb(raw, p, threads, memory) == rgb).all()
+    into, rows, times = np.zeros_like(expected), np.zeros_like(expected), np.zeros(len(expected), int)
 
     def write(first: int, given: np.ndarray) -> None:
         rows[first : first + len(given)] = given
+        times[first : first + len(given)] += 1
 
-    network.develop(raw, options, write, threads=2)
-    assert whole.any()
-    assert np.abs(again.astype(int) - whole).max() <= 1
-    assert np.abs(rows.astype(int) - whole).max() <= 1
-    assert (again == whole).mean() > 0.99
+    network.develop(raw, options, into, threads=threads)
+    network.develop(raw, options, write, threads=threads)
+    assert (into == expected).all()
+    assert (rows == expected).all()
+    assert (times == 1).all()
+
+
+@needs_kernel
+def test_it_leaves_off_when_a_thread_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when all tiles are done, which are as large as there are threads to share the frame."""
+    raw = frame(tmp_path / "a.dng", size=(2000, 40))
+    export = network.Export(tmp_path, {**MODELS["plain"][2], "residual": False, "toe": 0}, "raw", 4, 4, 4, 4, 60.0)
+    calls = []
+
+    class Slow(Pixelwise):
+        def __call__(self, x: np.ndarray | None) -> np.ndarray | None:
+            calls.append(self.behind)
+            if self.behind == 0 and len(calls) > 20:
+                raise ValueError("no more")
+            time.sleep(0.002)
+            return super().__call__(x)
+
+    choice = Choice(raw.path, "", "kernel", "float32", raw.path, "")
+    monkeypatch.setattr("isp.fast.models.choose", lambda *_: choice)
+    monkeypatch.setattr(Choice, "export", lambda self: export)
+    streams = [Slow(520, i, np.random.default_rng(i)) for i in range(2)]
+    monkeypatch.setattr(network, "open_streams", lambda *_: streams)
+    monkeypatch.setattr(network, "read_network", lambda path: SimpleNamespace(behind=1))
+    monkeypatch.setattr(network, "column_bytes", lambda _: 1e3)
+    with pytest.raises(ValueError, match="no more"):
+        network.camera_rgb(raw, resolve(raw.meta, RenderOptions(model="any")), 2)
+    assert len(calls) < 60 < 2 * 520 // network.TURN
 
 
 def test_auto_falls_back_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
