@@ -76,7 +76,7 @@ def test_what_is_no_number_is_black(bits: int) -> None:
 
 def displayed(curve: Curve, x: np.ndarray, bits: int) -> np.ndarray:
     """Codes, N 3, of 3 N linear numbers, through the kernel with a matrix of ones on the diagonal."""
-    band = Band.of(np.ascontiguousarray(x)[:, None], 0)
+    band = Band.of(np.ascontiguousarray(x).reshape(3, 1, -1), 0)
     count = x.shape[1]
     colour = Colour(first=tuple(np.eye(3).ravel()), gains=(1.0, 1.0, 1.0), exposure=1.0, bits=bits, **curve._asdict())
     colour.stretch, colour.shift, coefficients = pieces(curve, bits)
