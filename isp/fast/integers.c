@@ -1,5 +1,5 @@
 /* Convolutional networks in integers, for processors with AVX-512 VNNI: bytes times bytes, and 16 bits times 16 bits where
-bytes are too coarse.
+bytes are too coarse. Where there is AMX besides, sums are products of matrices of bytes: the same sums, to the bit.
 
 Tensors hold their channels side by side, site after site. They lie in memory in up to three forms: bytes and words for
 convolutions to read, halves (IEEE 754, 16 bits) to be added to what others make. Of each form there are as many rows as
@@ -26,7 +26,9 @@ struct form {
 
 /* One convolution to at most 64 channels, from its sums to the forms that others read. Rows are those of the sums. */
 struct step {
-    const void *weights;        /* taps x groups x vectors x 16 channels x 4 bytes, of one group of input channels */
+    const void *weights;        /* taps x groups x vectors x 16 channels x 4 bytes, of one group of input channels; for
+                                   matrices, groups of each row of taps filled up to chunks x span, and of words three
+                                   of that: see below */
     const float *scale, *bias;  /* of each channel: a sum's worth, and what is added to it */
     const float *fine;          /* of each channel: words for 1 */
     struct form source, added[2], bytes, words, halves;
@@ -41,6 +43,7 @@ struct step {
     int32_t spread;             /* sites of the result from one sum to the next: 2 for a quarter of a shuffle */
     int32_t down, right;        /* where that quarter lies */
     int32_t vectors, channels;  /* of 16 channels; of these, how many there are */
+    int32_t chunks, span;       /* of groups in a row of taps, and groups in each, for matrices; 0: for vectors */
     int32_t joined;             /* works on the rows of the step before it, one after the other */
     float coarse, zero;         /* bytes for 1, and the byte for 0 */
     float slope;                /* of what is below 0: 1 for no activation */
@@ -49,7 +52,22 @@ struct step {
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include <immintrin.h>
 
-int isp_integers_run(void) { return 1; }
+#if defined(__AMX_INT8__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#define MATRICES 1
+#else
+#define MATRICES 0
+#endif
+
+/* 0: nothing here; 1: with vectors; 2: with matrices too, for which a process has to ask Linux. */
+int isp_integers_run(void) {
+#if MATRICES
+    const int request = 0x1023, data = 18; /* ARCH_REQ_XCOMP_PERM, XTILEDATA */
+    if (syscall(SYS_arch_prctl, request, data) == 0) return 2;
+#endif
+    return 1;
+}
 
 #define FORCED static inline __attribute__((always_inline))
 #define UNROLLED _Pragma("GCC unroll 24")
@@ -114,6 +132,11 @@ FORCED __m512i word(__m512 value, __m512 fine) {
     return _mm512_cvtps_epi32(_mm512_max_ps(value, _mm512_set1_ps(-WORD)));
 }
 
+/* Words for matrices, which take bytes of one kind: the lower seven bits and, in the other byte, what is above them. */
+FORCED __m512i in_sevens(__m512i words) {
+    return _mm512_add_epi32(words, _mm512_and_si512(words, _mm512_set1_epi32(~127)));
+}
+
 /* What becomes of P sums of V vectors. */
 FORCED void finish_sums(const struct step *s, const struct rows *r, const int V, const int P, int x,
                         __m512i (*restrict sum)[4]) {
@@ -146,8 +169,11 @@ FORCED void finish_sums(const struct step *s, const struct rows *r, const int V,
             const int64_t pitch = (int64_t)s->spread * s->words.site;
             uint8_t *at = r->words + (int64_t)column * s->words.site + v * 2 * LANES;
             const __m512 fine = _mm512_loadu_ps(s->fine + v * LANES);
-            UNROLLED for (int p = 0; p < P; p++)
-                _mm256_mask_storeu_epi16(at + p * pitch, mask, _mm512_cvtepi32_epi16(word(value[p], fine)));
+            UNROLLED for (int p = 0; p < P; p++) {
+                __m512i code = word(value[p], fine);
+                if (s->chunks) code = in_sevens(code);
+                _mm256_mask_storeu_epi16(at + p * pitch, mask, _mm512_cvtepi32_epi16(code));
+            }
         }
         if (r->halves) {
             const int64_t pitch = (int64_t)s->spread * s->halves.site;
@@ -191,23 +217,126 @@ ROW_OF(2, 14)
 ROW_OF(3, 9)
 ROW_OF(4, 6)
 
+#if MATRICES
+
+/* What the processor is told of the eight registers of matrices: 0 to 3 hold sums, 16 channels of 16 columns each; 4 and 5
+a chunk of a row of taps at those columns, as it lies in memory; 6 and 7 its weights. */
+struct registers {
+    uint8_t palette, start, none[14];
+    uint16_t bytes[16]; /* in a row of each */
+    uint8_t rows[16];
+};
+
+static void arrange(int columns, int span) {
+    struct registers r = {.palette = 1};
+    for (int i = 0; i < 8; i++) {
+        r.rows[i] = i < 6 ? columns : span;
+        r.bytes[i] = i == 4 || i == 5 ? 4 * span : 4 * LANES;
+    }
+    __asm__ volatile("" : : "r"(&r) : "memory"); /* gcc 12 believes that the next line reads no more than 8 bytes */
+    _tile_loadconfig(&r);
+}
+
+/* Sums at the columns that follow x[0] and x[1], of one or two vectors from v on. */
+FORCED void products(const struct step *s, const struct rows *r, const uint8_t *w, const int two, const int wide,
+                     const int *x, int v, __m512i (*restrict sum)[4]) {
+    const int64_t pitch = (int64_t)s->source.site * s->stride, next = (int64_t)s->vectors * 4 * LANES;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    w += v * 4 * LANES;
+    for (int down = 0; down < s->kernel; down++) {
+        const uint8_t *from = r->source[down];
+        for (int i = 0; i < s->chunks; i++, from += 4 * s->span, w += s->span * next) {
+            _tile_loadd(4, from + x[0] * pitch, pitch);
+            _tile_loadd(6, w, next);
+            if (wide) _tile_dpbssd(0, 4, 6); else _tile_dpbusd(0, 4, 6);
+            _tile_loadd(5, from + x[1] * pitch, pitch);
+            if (wide) _tile_dpbssd(1, 5, 6); else _tile_dpbusd(1, 5, 6);
+            if (!two) continue;
+            _tile_loadd(7, w + 4 * LANES, next);
+            if (wide) _tile_dpbssd(2, 4, 7); else _tile_dpbusd(2, 4, 7);
+            if (wide) _tile_dpbssd(3, 5, 7); else _tile_dpbusd(3, 5, 7);
+        }
+    }
+    _tile_stored(0, &sum[0][v], sizeof *sum);
+    _tile_stored(1, &sum[LANES][v], sizeof *sum);
+    if (!two) return;
+    _tile_stored(2, &sum[0][v + 1], sizeof *sum);
+    _tile_stored(3, &sum[LANES][v + 1], sizeof *sum);
+}
+
+/* Words are l + 128 h and so are their weights; sums of l l, l h + h l and h h are products of bytes. */
+FORCED void matrix_sums(const struct step *s, const struct rows *r, const int V, const int wide, const int *x,
+                        __m512i (*restrict sum)[4]) {
+    const int64_t size = (int64_t)s->kernel * s->chunks * s->span * V * 4 * LANES;
+    const uint8_t *w = s->weights;
+    UNROLLED for (int v = 0; v < V; v += 2) products(s, r, w, V - v > 1, wide, x, v, sum);
+    if (!wide) return;
+    for (int shift = 7; shift <= 14; shift += 7) {
+        __m512i more[2 * LANES][4];
+        w += size;
+        UNROLLED for (int v = 0; v < V; v += 2) products(s, r, w, V - v > 1, wide, x, v, more);
+        for (int p = 0; p < 2 * LANES; p++)
+            UNROLLED for (int v = 0; v < V; v++)
+                sum[p][v] = _mm512_add_epi32(sum[p][v], _mm512_slli_epi32(more[p][v], shift));
+    }
+}
+
+/* A row of sums by matrices, two times 16 columns at once; the last ones are made again, where there are no more. */
+FORCED void matrix_row_of(const struct step *s, const int V, const int wide, int y) {
+    const struct rows r = rows_at(s, y);
+    const int columns = s->width < LANES ? s->width : LANES, last = s->width - columns;
+    arrange(columns, s->span);
+    for (int at = 0; at < s->width; at += 2 * LANES) {
+        const int x[2] = {at < last ? at : last, at + LANES < last ? at + LANES : last};
+        __m512i sum[2 * LANES][4];
+        matrix_sums(s, &r, V, wide, x, sum);
+        for (int i = 0; i < 2; i++) {
+            if (columns == LANES) {
+                finish_sums(s, &r, V, LANES, x[i], sum + i * LANES);
+            } else {
+                for (int p = 0; p < columns; p++) finish_sums(s, &r, V, 1, x[i] + p, sum + i * LANES + p);
+            }
+        }
+    }
+}
+
+#define MATRIX_ROW_OF(V)                                                                                                \
+    static __attribute__((noinline)) void matrix_bytes_##V(const struct step *s, int y) { matrix_row_of(s, V, 0, y); }  \
+    static __attribute__((noinline)) void matrix_words_##V(const struct step *s, int y) { matrix_row_of(s, V, 1, y); }
+MATRIX_ROW_OF(1)
+MATRIX_ROW_OF(2)
+MATRIX_ROW_OF(3)
+MATRIX_ROW_OF(4)
+
+static void (*const MATRIX_ROWS_OF[2][4])(const struct step *, int) = {
+    {matrix_bytes_1, matrix_bytes_2, matrix_bytes_3, matrix_bytes_4},
+    {matrix_words_1, matrix_words_2, matrix_words_3, matrix_words_4},
+};
+
+#endif
+
 static void (*const ROWS_OF[2][4])(const struct step *, int) = {
     {bytes_1, bytes_2, bytes_3, bytes_4},
     {words_1, words_2, words_3, words_4},
 };
 
 /* The words of planes c and c + 1 at 16 columns, side by side. */
-FORCED __m512i both(const float *from, int64_t plane, int c, int count, const float *fine, __mmask16 mask) {
+FORCED __m512i both(const float *from, int64_t plane, int c, int count, const float *fine, int sevens, __mmask16 mask) {
     __m512i pair[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
     for (int i = 0; i < 2 && c + i < count; i++) {
         const __m512 value = _mm512_maskz_loadu_ps(mask, from + (c + i) * plane);
         pair[i] = word(value, _mm512_set1_ps(fine[c + i]));
+        if (sevens) pair[i] = in_sevens(pair[i]);
     }
     return _mm512_or_si512(_mm512_and_si512(pair[0], _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(pair[1], 16));
 }
 
 /* A row of planes of floats to row y of words; plane c counts fine[c] for 1. */
-static void take(const float *planes, int64_t plane, int count, int width, const float *fine, const struct form *to, int y) {
+static void take(const float *planes, int64_t plane, int count, int width, const float *fine, int sevens,
+                 const struct form *to, int y) {
     const __m512i place = _mm512_mullo_epi32(_mm512_set1_epi32(to->site / 4),
                                              _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
     for (int x = 0; x < width; x += LANES) {
@@ -217,7 +346,7 @@ static void take(const float *planes, int64_t plane, int count, int width, const
         int c = 0;
         for (; c + 8 <= count && mask == 0xffff; c += 8) { /* eight planes: 16 bytes of each site */
             __m512i row[4], half[4];
-            UNROLLED for (int i = 0; i < 4; i++) row[i] = both(from, plane, c + 2 * i, count, fine, mask);
+            UNROLLED for (int i = 0; i < 4; i++) row[i] = both(from, plane, c + 2 * i, count, fine, sevens, mask);
             UNROLLED for (int i = 0; i < 2; i++) {
                 half[2 * i] = _mm512_unpacklo_epi32(row[2 * i], row[2 * i + 1]);
                 half[2 * i + 1] = _mm512_unpackhi_epi32(row[2 * i], row[2 * i + 1]);
@@ -233,7 +362,7 @@ static void take(const float *planes, int64_t plane, int count, int width, const
             }
         }
         for (; c < count; c += 2)
-            _mm512_mask_i32scatter_epi32(at + 2 * c, mask, place, both(from, plane, c, count, fine, mask), 4);
+            _mm512_mask_i32scatter_epi32(at + 2 * c, mask, place, both(from, plane, c, count, fine, sevens, mask), 4);
     }
 }
 
@@ -247,22 +376,35 @@ static int ready(const struct step *s, int y, const int32_t *done) {
     return 1;
 }
 
+static void row(const struct step *s, int y) {
+#if MATRICES
+    if (s->chunks) {
+        MATRIX_ROWS_OF[s->wide][s->vectors - 1](s, y);
+        return;
+    }
+#endif
+    ROWS_OF[s->wide][s->vectors - 1](s, y);
+}
+
 /* One turn of the network on an input of height rows: the next TURN of them, count planes of TURN x width floats, or NULL
 when all have been taken; and of the results, as many as that allows. words: to which they go, as the first steps read
 them. done: rows of the input and of each result that are there, at first 0. */
 void isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
                  const struct form *words, const struct step *steps, int32_t number, int32_t *done) {
     for (int i = 0; planes && i < TURN && done[0] < height; i++, done[0]++)
-        take(planes + (int64_t)i * width, (int64_t)TURN * width, count, width, fine, words, done[0]);
+        take(planes + (int64_t)i * width, (int64_t)TURN * width, count, width, fine, steps->chunks > 0, words, done[0]);
     for (int i = 0, end; i < number; i = end) {
         const struct step *s = steps + i;
         int y = done[s->makes] / s->spread, most = TURN * s->height / height;
         for (end = i + 1; end < number && steps[end].joined; end++) {}
         for (most += y; y < most && y < s->height && ready(s, y, done); y++) {
-            for (int j = i; j < end; j++) ROWS_OF[steps[j].wide][steps[j].vectors - 1](steps + j, y);
+            for (int j = i; j < end; j++) row(steps + j, y);
             done[s->makes] += s->spread;
         }
     }
+#if MATRICES
+    if (steps->chunks) _tile_release();
+#endif
 }
 
 #else

@@ -27,11 +27,12 @@ from isp.threads import in_threads
 
 LANES = 16  # channels in a vector of sums
 MOST_VECTORS = 4  # of a step
+MOST_SPAN = 16  # groups of channels in a matrix of weights
 MOST_ADDED = 2  # results of others, to one
 WORD = 8191  # the largest; with more bits for what is read, sums would leave too few for its weights
 ROOM = 4  # times the largest value that a range was taken from, at which words saturate
 SUM = 2**31 - 1
-LARGEST = 2**14  # of the weights of words
+LARGEST = 2**14 - 1  # of the weights of words
 ALIGNED = 64  # bytes
 DEEPEST = 3  # halvings
 TURN = 2**DEEPEST  # rows of the input, or as much of what is made of it, before it is the next one's turn
@@ -53,7 +54,7 @@ class Step(ctypes.Structure):
         *((name, c_int32) for name in ("makes", "reads")),
         ("adds", c_int32 * MOST_ADDED),
         *((name, c_int32) for name in ("wide", "kernel", "groups", "height", "width", "stride", "spread")),
-        *((name, c_int32) for name in ("down", "right", "vectors", "channels", "joined")),
+        *((name, c_int32) for name in ("down", "right", "vectors", "channels", "chunks", "span", "joined")),
         *((name, c_float) for name in ("coarse", "zero", "slope")),
     ]
 
@@ -82,6 +83,8 @@ class Part(NamedTuple):
     channels: int  # that are stored
     first: int  # of the result
     quarter: int  # of a shuffle
+    chunks: int  # of groups in a row of taps, and groups in each, for matrices; 0: for vectors
+    span: int
 
 
 class Bytes(NamedTuple):
@@ -110,8 +113,9 @@ class Network(NamedTuple):
         return height >> self.level[name], width >> self.level[name]
 
 
-def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
-    """The steps of a graph. ranges: of what convolutions in float32 read, the largest value of each channel.
+def network_of(graph: Graph, ranges: Mapping[str, list[float]], matrix: bool = False) -> Network:
+    """The steps of a graph. ranges: of what convolutions in float32 read, the largest value of each channel. matrix:
+    for the kernel's matrices.
 
     ValueError, in one line, for what is none of the operators that this is for, or where a range is missing.
     """
@@ -170,7 +174,7 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]]) -> Network:
     if convolutions[-1].result != graph.output or level[graph.output] != 0 or graph.output in readers:
         raise ValueError(f"{graph.output} is not what the last convolution makes for nobody else, at the input's size")
     filled = {**dict.fromkeys(coded, 4), **dict.fromkeys(words, 2)}
-    parts = [parts_of(c, filled.get(c.result, 1)) for c in convolutions]
+    parts = [parts_of(c, filled.get(c.result, 1), matrix) for c in convolutions]
     network = Network(
         channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words,
         reach[graph.output], {}, 0, parts,
@@ -274,14 +278,14 @@ def obstacle(path: Path) -> str | None:
 def read_network(path: Path) -> Network:
     """The network in a file of isp.nets.quantise. ValueError, in one line, for one that the kernel does not run."""
     stat = path.stat()
-    return _read(path, (stat.st_mtime_ns, stat.st_size))
+    return _read(path, (stat.st_mtime_ns, stat.st_size), matrices())
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path, version: tuple[int, int]) -> Network:
+def _read(path: Path, version: tuple[int, int], matrix: bool) -> Network:
     try:
         said, graph = fields(path.read_bytes())
-        return network_of(read_graph(graph), json.loads(said["network"]).get("ranges") or {})
+        return network_of(read_graph(graph), json.loads(said["network"]).get("ranges") or {}, matrix)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, StopIteration) as error:
         raise ValueError(f"{path} is no network that the kernel runs: {' '.join(str(error).split())}") from error
 
@@ -319,9 +323,15 @@ def open_threads(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]
     return run
 
 
-def parts_of(c: Convolution, even: int) -> list[Part]:
+def matrices() -> bool:
+    """Whether the kernel multiplies matrices (AMX)."""
+    found = library()
+    return not isinstance(found, UnavailableError) and found.isp_integers_run() == 2
+
+
+def parts_of(c: Convolution, even: int, matrix: bool) -> list[Part]:
     """A convolution's channels in steps of at most MOST_VECTORS vectors. even: to a multiple of so many channels what
-    is stored is filled up."""
+    is stored is filled up. matrix: for the kernel's matrices."""
     group = 4 if c.reads == "bytes" else 2
     kind = np.int8 if c.reads == "bytes" else np.int16
     quarters = 4 if c.shuffle else 1
@@ -337,12 +347,20 @@ def parts_of(c: Convolution, even: int) -> list[Part]:
             given = c.weights[rows]
             filled = np.zeros((size * LANES, -(-given.shape[1] // group) * group, *given.shape[2:]), kind)
             filled[: len(given), : given.shape[1]] = given
-            # taps, groups, channels, those of a group
+            # rows of taps, groups of a row, channels, those of a group
             packed = filled.reshape(len(filled), -1, group, *given.shape[2:]).transpose(3, 4, 1, 0, 2)
+            packed = packed.reshape(len(packed), -1, len(filled), group)
+            chunks = span = 0
+            if matrix:
+                chunks = -(-packed.shape[1] // MOST_SPAN)
+                span = -(-packed.shape[1] // chunks)
+                packed = np.pad(packed, ((0, 0), (0, chunks * span - packed.shape[1]), (0, 0), (0, 0)))
+                if kind == np.int16:
+                    packed = in_sevens(packed)
             scale, bias = np.zeros(len(filled), np.float32), np.zeros(len(filled), np.float32)
             scale[: len(given)], bias[: len(given)] = c.scale[rows], c.bias[rows]
             stored = min(size * LANES, -(-channels // even) * even - first)
-            found.append(Part(_aligned(packed), scale, bias, size, stored, first, quarter))
+            found.append(Part(_aligned(packed), scale, bias, size, stored, first, quarter, chunks, span))
             first += size * LANES
     return found
 
@@ -428,9 +446,9 @@ class Stream:
         step = Step(
             weights=self._at(part.weights), scale=self._at(part.scale), bias=self._at(part.bias),
             source=forms[c.source, c.reads], wide=c.reads == "words", kernel=kernel,
-            groups=part.weights.shape[2], height=height // stride, width=width // stride, stride=stride,
+            groups=-(-c.weights.shape[1] // (4 if c.reads == "bytes" else 2)), height=height // stride, width=width // stride, stride=stride,
             spread=1 + c.shuffle, down=part.quarter // 2, right=part.quarter % 2,
-            vectors=part.vectors, channels=part.channels, coarse=1, zero=0, slope=c.slope,
+            vectors=part.vectors, channels=part.channels, chunks=part.chunks, span=part.span, coarse=1, zero=0, slope=c.slope,
             makes=self.number[c.result], reads=self.number[c.source],
         )  # fmt: skip
         for i, name in enumerate(c.added):
@@ -458,6 +476,15 @@ class Stream:
 
     def _at(self, array: np.ndarray) -> int:
         return self._kept(array).ctypes.data
+
+
+def in_sevens(weights: np.ndarray) -> np.ndarray:
+    """Weights of words, int16 ... 2, as bytes 3 ... 4, for words that are l + 128 h in two bytes l and h: those of
+    sums that count 1, 128 and 128 ** 2."""
+    low, high = (weights & 127).astype(np.int8), (weights >> 7).astype(np.int8)
+    none = np.zeros_like(low)
+    pairs = np.stack([np.stack(pair, -1) for pair in ((low, none), (high, low), (none, high))])
+    return pairs.reshape(3, *weights.shape[:-1], 4)
 
 
 def aligned(count: int) -> np.ndarray:
