@@ -11,7 +11,7 @@ rows it takes; structures are mirrored there. */
 #include <string.h>
 
 enum { LANES = 16 };        /* sums in a vector */
-enum { BYTES, WORDS };      /* what a convolution reads */
+enum { BYTES, WORDS, WORDS_BY_BYTES }; /* what a convolution reads, and its weights where they are of another kind */
 enum { WORD = 8191 };       /* the largest word, and the smallest below 0 */
 enum { MOST_COLUMNS = 24 }; /* of sums at once: as many as there are registers for */
 enum { TURN = 8 };          /* rows of the input, or as much of what is made of it, before it is the next one's turn */
@@ -19,16 +19,15 @@ enum { TURN = 8 };          /* rows of the input, or as much of what is made of 
 /* The rows of one form of a tensor: row y in place y % rows; behind the last a row of what stands for zero, and a site of
 that at either end of each. */
 struct form {
-    uint8_t *data; /* site 0 of place 0; NULL: no such form */
-    int64_t row;   /* bytes from row to row, and from site to site */
-    int32_t site, rows;
+    uint8_t *data;     /* site 0 of place 0; NULL: no such form */
+    int64_t row, high; /* bytes from row to row, and of words for matrices from their lower halves to the upper ones */
+    int32_t site, rows; /* bytes from site to site */
 };
 
 /* One convolution to at most 64 channels, from its sums to the forms that others read. Rows are those of the sums. */
 struct step {
     const void *weights;        /* taps x groups x vectors x 16 channels x 4 bytes, of one group of input channels; for
-                                   matrices, groups of each row of taps filled up to chunks x span, and of words three
-                                   of that: see below */
+                                   matrices, groups of each row of taps are filled up to chunks x span */
     const float *scale, *bias;  /* of each channel: a sum's worth, and what is added to it */
     const float *fine;          /* of each channel: words for 1 */
     struct form source, added[2], bytes, words, halves;
@@ -36,8 +35,8 @@ struct step {
     int64_t plane;              /* floats from channel to channel */
     int32_t makes;              /* number of the result, from 1 on; what is joined makes one together */
     int32_t reads, adds[2];     /* numbers of results; 0: the network's input */
-    int32_t wide;               /* reads WORDS */
-    int32_t kernel, groups;     /* taps in a row; input channels in fours or, of words, in twos */
+    int32_t wide;               /* reads BYTES or WORDS; for matrices, weights may be bytes */
+    int32_t kernel, groups;     /* taps in a row; input channels in fours or, of words for vectors, in twos */
     int32_t height, width;      /* sites of sums */
     int32_t stride;             /* sites of the source from one sum to the next */
     int32_t spread;             /* sites of the result from one sum to the next: 2 for a quarter of a shuffle */
@@ -132,9 +131,35 @@ FORCED __m512i word(__m512 value, __m512 fine) {
     return _mm512_cvtps_epi32(_mm512_max_ps(value, _mm512_set1_ps(-WORD)));
 }
 
-/* Words for matrices, which take bytes of one kind: the lower seven bits and, in the other byte, what is above them. */
-FORCED __m512i in_sevens(__m512i words) {
-    return _mm512_add_epi32(words, _mm512_and_si512(words, _mm512_set1_epi32(~127)));
+/* Up to 16 columns of so many channels, to a plane for each of these. */
+FORCED void store_planes(const __m512 *column, const int columns, int channels, float *to, int64_t plane, int spread) {
+    if (spread != 1) {
+        const __m512i place = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                                 _mm512_set1_epi32((int)plane));
+        const __mmask16 mask = channels < LANES ? (1 << channels) - 1 : 0xffff;
+        for (int p = 0; p < columns; p++) _mm512_mask_i32scatter_ps(to + p * spread, mask, place, column[p], 4);
+        return;
+    }
+    __m512i a[LANES], b[LANES];
+    UNROLLED for (int p = 0; p < LANES; p++) a[p] = _mm512_castps_si512(p < columns ? column[p] : _mm512_setzero_ps());
+    UNROLLED for (int p = 0; p < LANES; p += 2) { /* in each quarter of a vector, four channels */
+        b[p] = _mm512_unpacklo_epi32(a[p], a[p + 1]);
+        b[p + 1] = _mm512_unpackhi_epi32(a[p], a[p + 1]);
+    }
+    UNROLLED for (int p = 0; p < LANES; p += 4) UNROLLED for (int i = 0; i < 2; i++) { /* channel 2 i, and 2 i + 1 */
+        a[p + 2 * i] = _mm512_unpacklo_epi64(b[p + i], b[p + 2 + i]);
+        a[p + 2 * i + 1] = _mm512_unpackhi_epi64(b[p + i], b[p + 2 + i]);
+    }
+    UNROLLED for (int c = 0; c < 4; c++) { /* channels c, c + 4, c + 8 and c + 12, of four columns in each quarter */
+        b[0] = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x44), b[1] = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xee);
+        b[2] = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x44), b[3] = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xee);
+        UNROLLED for (int i = 0; i < 4; i++) {
+            const __m512i line = i & 1 ? _mm512_shuffle_i32x4(b[i / 2], b[2 + i / 2], 0xdd)
+                                       : _mm512_shuffle_i32x4(b[i / 2], b[2 + i / 2], 0x88);
+            if (c + 4 * i < channels)
+                _mm512_mask_storeu_epi32(to + (c + 4 * i) * plane, (1 << columns) - 1, line);
+        }
+    }
 }
 
 /* What becomes of P sums of V vectors. */
@@ -167,12 +192,18 @@ FORCED void finish_sums(const struct step *s, const struct rows *r, const int V,
         }
         if (r->words) {
             const int64_t pitch = (int64_t)s->spread * s->words.site;
-            uint8_t *at = r->words + (int64_t)column * s->words.site + v * 2 * LANES;
+            const int64_t high = s->words.high;
+            uint8_t *at = r->words + (int64_t)column * s->words.site + v * (high ? 1 : 2) * LANES;
             const __m512 fine = _mm512_loadu_ps(s->fine + v * LANES);
             UNROLLED for (int p = 0; p < P; p++) {
-                __m512i code = word(value[p], fine);
-                if (s->chunks) code = in_sevens(code);
-                _mm256_mask_storeu_epi16(at + p * pitch, mask, _mm512_cvtepi32_epi16(code));
+                const __m512i code = word(value[p], fine);
+                if (high) {
+                    const __m512i low = _mm512_and_epi32(code, _mm512_set1_epi32(127));
+                    _mm_mask_storeu_epi8(at + p * pitch, mask, _mm512_cvtepi32_epi8(low));
+                    _mm_mask_storeu_epi8(at + p * pitch + high, mask, _mm512_cvtepi32_epi8(_mm512_srai_epi32(code, 7)));
+                } else {
+                    _mm256_mask_storeu_epi16(at + p * pitch, mask, _mm512_cvtepi32_epi16(code));
+                }
             }
         }
         if (r->halves) {
@@ -183,12 +214,10 @@ FORCED void finish_sums(const struct step *s, const struct rows *r, const int V,
                                     _mm512_cvtps_ph(value[p], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
         }
         if (r->planes) {
-            float lines[MOST_COLUMNS][LANES];
-            UNROLLED for (int p = 0; p < P; p++) _mm512_storeu_ps(lines[p], value[p]);
-            for (int c = 0; c < LANES && c < left; c++) {
-                float *to = r->planes + (v * LANES + c) * s->plane + column;
-                for (int p = 0; p < P; p++) to[p * s->spread] = lines[p][c];
-            }
+            float *to = r->planes + (int64_t)v * LANES * s->plane + column;
+            for (int first = 0; first < P; first += LANES)
+                store_planes(value + first, P - first < LANES ? P - first : LANES, left < LANES ? left : LANES,
+                             to + first * s->spread, s->plane, s->spread);
         }
     }
 }
@@ -237,17 +266,14 @@ static void arrange(int columns, int span) {
     _tile_loadconfig(&r);
 }
 
-/* Sums at the columns that follow x[0] and x[1], of one or two vectors from v on. */
-FORCED void products(const struct step *s, const struct rows *r, const uint8_t *w, const int two, const int wide,
-                     const int *x, int v, __m512i (*restrict sum)[4]) {
+/* Products at the columns that follow x[0] and x[1], of one or two vectors from v on. plane: bytes from rows to those of
+upper halves. */
+FORCED void add_matrices(const struct step *s, const struct rows *r, int64_t plane, const uint8_t *w, const int two,
+                         const int wide, const int *x, int v) {
     const int64_t pitch = (int64_t)s->source.site * s->stride, next = (int64_t)s->vectors * 4 * LANES;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
     w += v * 4 * LANES;
     for (int down = 0; down < s->kernel; down++) {
-        const uint8_t *from = r->source[down];
+        const uint8_t *from = r->source[down] + plane;
         for (int i = 0; i < s->chunks; i++, from += 4 * s->span, w += s->span * next) {
             _tile_loadd(4, from + x[0] * pitch, pitch);
             _tile_loadd(6, w, next);
@@ -260,24 +286,42 @@ FORCED void products(const struct step *s, const struct rows *r, const uint8_t *
             if (wide) _tile_dpbssd(3, 5, 7); else _tile_dpbusd(3, 5, 7);
         }
     }
-    _tile_stored(0, &sum[0][v], sizeof *sum);
-    _tile_stored(1, &sum[LANES][v], sizeof *sum);
-    if (!two) return;
-    _tile_stored(2, &sum[0][v + 1], sizeof *sum);
-    _tile_stored(3, &sum[LANES][v + 1], sizeof *sum);
 }
 
-/* Words are l + 128 h and so are their weights; sums of l l, l h + h l and h h are products of bytes. */
+FORCED void zero_sums(void) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+FORCED void store_sums(const int two, __m512i (*restrict sum)[4]) {
+    _tile_stored(0, &sum[0][0], sizeof *sum);
+    _tile_stored(1, &sum[LANES][0], sizeof *sum);
+    if (!two) return;
+    _tile_stored(2, &sum[0][1], sizeof *sum);
+    _tile_stored(3, &sum[LANES][1], sizeof *sum);
+}
+
+/* Words lie as l + 128 h, in seven bits each, and so do weights of words: sums of l l, of l h + h l and of h h. Where
+weights are bytes there are no h among them. */
 FORCED void matrix_sums(const struct step *s, const struct rows *r, const int V, const int wide, const int *x,
                         __m512i (*restrict sum)[4]) {
-    const int64_t size = (int64_t)s->kernel * s->chunks * s->span * V * 4 * LANES;
-    const uint8_t *w = s->weights;
-    UNROLLED for (int v = 0; v < V; v += 2) products(s, r, w, V - v > 1, wide, x, v, sum);
-    if (!wide) return;
-    for (int shift = 7; shift <= 14; shift += 7) {
+    const int64_t high = s->source.high;
+    const uint8_t *low = s->weights, *above = low + (int64_t)s->kernel * s->chunks * s->span * V * 4 * LANES;
+    UNROLLED for (int v = 0; v < V; v += 2) {
+        zero_sums();
+        add_matrices(s, r, 0, low, V - v > 1, wide, x, v);
+        store_sums(V - v > 1, (void *)&sum[0][v]);
+    }
+    for (int shift = 7; shift <= (wide == WORDS ? 14 : wide ? 7 : 0); shift += 7) {
         __m512i more[2 * LANES][4];
-        w += size;
-        UNROLLED for (int v = 0; v < V; v += 2) products(s, r, w, V - v > 1, wide, x, v, more);
+        UNROLLED for (int v = 0; v < V; v += 2) {
+            zero_sums();
+            if (wide == WORDS) add_matrices(s, r, shift == 7 ? 0 : high, above, V - v > 1, wide, x, v);
+            if (shift == 7) add_matrices(s, r, high, low, V - v > 1, wide, x, v);
+            store_sums(V - v > 1, (void *)&more[0][v]);
+        }
         for (int p = 0; p < 2 * LANES; p++)
             UNROLLED for (int v = 0; v < V; v++)
                 sum[p][v] = _mm512_add_epi32(sum[p][v], _mm512_slli_epi32(more[p][v], shift));
@@ -305,15 +349,17 @@ FORCED void matrix_row_of(const struct step *s, const int V, const int wide, int
 
 #define MATRIX_ROW_OF(V)                                                                                                \
     static __attribute__((noinline)) void matrix_bytes_##V(const struct step *s, int y) { matrix_row_of(s, V, 0, y); }  \
-    static __attribute__((noinline)) void matrix_words_##V(const struct step *s, int y) { matrix_row_of(s, V, 1, y); }
+    static __attribute__((noinline)) void matrix_words_##V(const struct step *s, int y) { matrix_row_of(s, V, 1, y); }  \
+    static __attribute__((noinline)) void matrix_mixed_##V(const struct step *s, int y) { matrix_row_of(s, V, 2, y); }
 MATRIX_ROW_OF(1)
 MATRIX_ROW_OF(2)
 MATRIX_ROW_OF(3)
 MATRIX_ROW_OF(4)
 
-static void (*const MATRIX_ROWS_OF[2][4])(const struct step *, int) = {
+static void (*const MATRIX_ROWS_OF[3][4])(const struct step *, int) = {
     {matrix_bytes_1, matrix_bytes_2, matrix_bytes_3, matrix_bytes_4},
     {matrix_words_1, matrix_words_2, matrix_words_3, matrix_words_4},
+    {matrix_mixed_1, matrix_mixed_2, matrix_mixed_3, matrix_mixed_4},
 };
 
 #endif
@@ -324,29 +370,30 @@ static void (*const ROWS_OF[2][4])(const struct step *, int) = {
 };
 
 /* The words of planes c and c + 1 at 16 columns, side by side. */
-FORCED __m512i both(const float *from, int64_t plane, int c, int count, const float *fine, int sevens, __mmask16 mask) {
+FORCED __m512i both(const float *from, int64_t plane, int c, int count, const float *fine, __mmask16 mask) {
     __m512i pair[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
     for (int i = 0; i < 2 && c + i < count; i++) {
         const __m512 value = _mm512_maskz_loadu_ps(mask, from + (c + i) * plane);
         pair[i] = word(value, _mm512_set1_ps(fine[c + i]));
-        if (sevens) pair[i] = in_sevens(pair[i]);
     }
     return _mm512_or_si512(_mm512_and_si512(pair[0], _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(pair[1], 16));
 }
 
 /* A row of planes of floats to row y of words; plane c counts fine[c] for 1. */
-static void take(const float *planes, int64_t plane, int count, int width, const float *fine, int sevens,
-                 const struct form *to, int y) {
-    const __m512i place = _mm512_mullo_epi32(_mm512_set1_epi32(to->site / 4),
+static void take(const float *planes, int64_t plane, int count, int width, const float *fine, const struct form *to,
+                 int y) {
+    const int64_t site = (int64_t)to->site * (to->high ? 2 : 1); /* halves come apart at the end */
+    uint8_t *row = to->high ? to->data + (to->rows + 1) * to->row : row_at(to, y);
+    const __m512i place = _mm512_mullo_epi32(_mm512_set1_epi32(site / 4),
                                              _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
     for (int x = 0; x < width; x += LANES) {
         const __mmask16 mask = width - x >= LANES ? 0xffff : (1 << (width - x)) - 1;
-        uint8_t *at = row_at(to, y) + (int64_t)x * to->site;
+        uint8_t *at = row + x * site;
         const float *from = planes + x;
         int c = 0;
         for (; c + 8 <= count && mask == 0xffff; c += 8) { /* eight planes: 16 bytes of each site */
             __m512i row[4], half[4];
-            UNROLLED for (int i = 0; i < 4; i++) row[i] = both(from, plane, c + 2 * i, count, fine, sevens, mask);
+            UNROLLED for (int i = 0; i < 4; i++) row[i] = both(from, plane, c + 2 * i, count, fine, mask);
             UNROLLED for (int i = 0; i < 2; i++) {
                 half[2 * i] = _mm512_unpacklo_epi32(row[2 * i], row[2 * i + 1]);
                 half[2 * i + 1] = _mm512_unpackhi_epi32(row[2 * i], row[2 * i + 1]);
@@ -354,15 +401,23 @@ static void take(const float *planes, int64_t plane, int count, int width, const
             UNROLLED for (int i = 0; i < 4; i++) { /* sites i, i + 4, i + 8 and i + 12 */
                 const __m512i four = i & 1 ? _mm512_unpackhi_epi64(half[i / 2], half[2 + i / 2])
                                            : _mm512_unpacklo_epi64(half[i / 2], half[2 + i / 2]);
-                uint8_t *site = at + (int64_t)i * to->site + 2 * c;
-                _mm_storeu_si128((__m128i *)site, _mm512_extracti32x4_epi32(four, 0));
-                _mm_storeu_si128((__m128i *)(site + 4 * (int64_t)to->site), _mm512_extracti32x4_epi32(four, 1));
-                _mm_storeu_si128((__m128i *)(site + 8 * (int64_t)to->site), _mm512_extracti32x4_epi32(four, 2));
-                _mm_storeu_si128((__m128i *)(site + 12 * (int64_t)to->site), _mm512_extracti32x4_epi32(four, 3));
+                uint8_t *first = at + i * site + 2 * c;
+                _mm_storeu_si128((__m128i *)first, _mm512_extracti32x4_epi32(four, 0));
+                _mm_storeu_si128((__m128i *)(first + 4 * site), _mm512_extracti32x4_epi32(four, 1));
+                _mm_storeu_si128((__m128i *)(first + 8 * site), _mm512_extracti32x4_epi32(four, 2));
+                _mm_storeu_si128((__m128i *)(first + 12 * site), _mm512_extracti32x4_epi32(four, 3));
             }
         }
         for (; c < count; c += 2)
-            _mm512_mask_i32scatter_epi32(at + 2 * c, mask, place, both(from, plane, c, count, fine, sevens, mask), 4);
+            _mm512_mask_i32scatter_epi32(at + 2 * c, mask, place, both(from, plane, c, count, fine, mask), 4);
+    }
+    if (!to->high) return;
+    uint8_t *low = row_at(to, y);
+    for (int64_t i = 0; i < width * site / 2; i += 32) {
+        const __m512i codes = _mm512_loadu_si512(row + 2 * i);
+        const __mmask32 mask = width * site / 2 - i >= 32 ? ~0u : (1u << (width * site / 2 - i)) - 1;
+        _mm256_mask_storeu_epi8(low + i, mask, _mm512_cvtepi16_epi8(_mm512_and_si512(codes, _mm512_set1_epi16(127))));
+        _mm256_mask_storeu_epi8(low + to->high + i, mask, _mm512_cvtepi16_epi8(_mm512_srai_epi16(codes, 7)));
     }
 }
 
@@ -392,7 +447,7 @@ them. done: rows of the input and of each result that are there, at first 0. */
 void isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
                  const struct form *words, const struct step *steps, int32_t number, int32_t *done) {
     for (int i = 0; planes && i < TURN && done[0] < height; i++, done[0]++)
-        take(planes + (int64_t)i * width, (int64_t)TURN * width, count, width, fine, steps->chunks > 0, words, done[0]);
+        take(planes + (int64_t)i * width, (int64_t)TURN * width, count, width, fine, words, done[0]);
     for (int i = 0, end; i < number; i = end) {
         const struct step *s = steps + i;
         int y = done[s->makes] / s->spread, most = TURN * s->height / height;

@@ -32,7 +32,8 @@ MOST_ADDED = 2  # results of others, to one
 WORD = 8191  # the largest; with more bits for what is read, sums would leave too few for its weights
 ROOM = 4  # times the largest value that a range was taken from, at which words saturate
 SUM = 2**31 - 1
-LARGEST = 2**14 - 1  # of the weights of words
+LARGEST = 2**14 - 1  # of the weights of words that are the network's input: planes of one picture, and of differences
+LARGEST_INSIDE = 127  # of those of other words
 ALIGNED = 64  # bytes
 DEEPEST = 3  # halvings
 TURN = 2**DEEPEST  # rows of the input, or as much of what is made of it, before it is the next one's turn
@@ -40,7 +41,7 @@ OUTPUTS = 2  # times TURN rows of the output that are kept: while some are read,
 
 
 class Form(ctypes.Structure):
-    _fields_ = [("data", c_void_p), ("row", c_int64), ("site", c_int32), ("rows", c_int32)]
+    _fields_ = [("data", c_void_p), ("row", c_int64), ("high", c_int64), ("site", c_int32), ("rows", c_int32)]
 
 
 class Step(ctypes.Structure):
@@ -107,6 +108,7 @@ class Network(NamedTuple):
     rows: dict[tuple[str, str], int]  # of each result and form, that are still to be read at any time
     behind: int  # turns that the output is behind the input
     parts: list[list[Part]]  # of each convolution
+    matrix: bool  # for the kernel's matrices
 
     def size(self, name: str, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of a result, of an input of height x width."""
@@ -144,7 +146,8 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], matrix: bool = F
             if source not in fine or len(fine[source]) != weights.shape[1]:
                 raise ValueError(f"no range of {source}; make the file anew with tools.quantise")
             words[source] = fine[source]
-            weights, scale = _of_words(weights / fine[source][None, :, None, None])
+            largest = LARGEST if source == graph.input else LARGEST_INSIDE
+            weights, scale = _of_words(weights / fine[source][None, :, None, None], largest)
         if source not in level:
             raise ValueError(f"{source} is read before it is made")
         if scale.shape != weights.shape[:1] or bias.shape != weights.shape[:1]:
@@ -173,11 +176,11 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], matrix: bool = F
         raise ValueError(f"{min(both)} is read in bytes and in words")
     if convolutions[-1].result != graph.output or level[graph.output] != 0 or graph.output in readers:
         raise ValueError(f"{graph.output} is not what the last convolution makes for nobody else, at the input's size")
-    filled = {**dict.fromkeys(coded, 4), **dict.fromkeys(words, 2)}
+    filled = {**dict.fromkeys(coded, 4), **dict.fromkeys(words, 4 if matrix else 2)}
     parts = [parts_of(c, filled.get(c.result, 1), matrix) for c in convolutions]
     network = Network(
         channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words,
-        reach[graph.output], {}, 0, parts,
+        reach[graph.output], {}, 0, parts, matrix,
     )  # fmt: skip
     rows, behind = rows_of(network)
     return network._replace(rows=rows, behind=behind)
@@ -226,11 +229,11 @@ def _of_bytes(graph: Graph, codes: Node, bias: np.ndarray, given: Bytes) -> tupl
     return weights, scale, bias - given.zero * scale * weights.sum((1, 2, 3))
 
 
-def _of_words(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _of_words(weights: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
     """Whole numbers for weights, of as many bits as leave sums of the largest words in 32, and what a sum is worth."""
     absolute = np.abs(weights)
     needed = absolute.sum((1, 2, 3)) * WORD / (SUM * (1 - 1e-3))  # less what rounding may add
-    scale = np.maximum(np.maximum(needed, absolute.max((1, 2, 3)) / LARGEST), 1e-30)
+    scale = np.maximum(np.maximum(needed, absolute.max((1, 2, 3)) / largest), 1e-30)
     return np.rint(weights / scale[:, None, None, None]).astype(np.int32), scale
 
 
@@ -332,8 +335,7 @@ def matrices() -> bool:
 def parts_of(c: Convolution, even: int, matrix: bool) -> list[Part]:
     """A convolution's channels in steps of at most MOST_VECTORS vectors. even: to a multiple of so many channels what
     is stored is filled up. matrix: for the kernel's matrices."""
-    group = 4 if c.reads == "bytes" else 2
-    kind = np.int8 if c.reads == "bytes" else np.int16
+    group, kind = (4, np.int8) if c.reads == "bytes" else (4, np.int16) if matrix else (2, np.int16)
     quarters = 4 if c.shuffle else 1
     channels = len(c.weights) // quarters
     vectors = -(-channels // LANES)
@@ -356,7 +358,8 @@ def parts_of(c: Convolution, even: int, matrix: bool) -> list[Part]:
                 span = -(-packed.shape[1] // chunks)
                 packed = np.pad(packed, ((0, 0), (0, chunks * span - packed.shape[1]), (0, 0), (0, 0)))
                 if kind == np.int16:
-                    packed = in_sevens(packed)
+                    low_high = (packed,) if abs(c.weights).max() <= LARGEST_INSIDE else (packed & 127, packed >> 7)
+                    packed = np.stack(low_high).astype(np.int8)
             scale, bias = np.zeros(len(filled), np.float32), np.zeros(len(filled), np.float32)
             scale[: len(given)], bias[: len(given)] = c.scale[rows], c.bias[rows]
             stored = min(size * LANES, -(-channels // even) * even - first)
@@ -434,7 +437,8 @@ class Stream:
                 lines = memory[at : at + (rows + 1) * row].reshape(rows + 1, row)
                 borders = lines[:, :site], lines[:, (width + 1) * site :], lines[-1]
                 self.borders += [(border, network.bytes[name].zero) for border in borders]
-            forms[name, kind] = Form(memory.ctypes.data + at + site, row, site, rows)
+            high = (width + 2) * site if network.matrix and kind == "words" else 0
+            forms[name, kind] = Form(memory.ctypes.data + at + site, row, high, site, rows)
             at += (rows + 2) * row
         return forms
 
@@ -443,9 +447,10 @@ class Stream:
         height, width = network.size(c.source, self.height, self.width)
         kernel = c.weights.shape[2]
         stride = 2 if kernel == 2 else 1
+        wide = 0 if c.reads == "bytes" else 2 if network.matrix and part.weights.shape[0] == 1 else 1
         step = Step(
             weights=self._at(part.weights), scale=self._at(part.scale), bias=self._at(part.bias),
-            source=forms[c.source, c.reads], wide=c.reads == "words", kernel=kernel,
+            source=forms[c.source, c.reads], wide=wide, kernel=kernel,
             groups=-(-c.weights.shape[1] // (4 if c.reads == "bytes" else 2)), height=height // stride, width=width // stride, stride=stride,
             spread=1 + c.shuffle, down=part.quarter // 2, right=part.quarter % 2,
             vectors=part.vectors, channels=part.channels, chunks=part.chunks, span=part.span, coarse=1, zero=0, slope=c.slope,
@@ -454,7 +459,7 @@ class Stream:
         for i, name in enumerate(c.added):
             step.added[i] = _from(forms[name, "halves"], 2 * part.first)
             step.adds[i] = self.number[name]
-        for kind, bytes_each in (("bytes", 1), ("words", 2), ("halves", 2)):
+        for kind, bytes_each in (("bytes", 1), ("words", 1 if network.matrix else 2), ("halves", 2)):
             if (form := forms.get((c.result, kind))) is not None:
                 setattr(step, kind, _from(form, bytes_each * part.first))
         if c.result in network.bytes:
@@ -476,15 +481,6 @@ class Stream:
 
     def _at(self, array: np.ndarray) -> int:
         return self._kept(array).ctypes.data
-
-
-def in_sevens(weights: np.ndarray) -> np.ndarray:
-    """Weights of words, int16 ... 2, as bytes 3 ... 4, for words that are l + 128 h in two bytes l and h: those of
-    sums that count 1, 128 and 128 ** 2."""
-    low, high = (weights & 127).astype(np.int8), (weights >> 7).astype(np.int8)
-    none = np.zeros_like(low)
-    pairs = np.stack([np.stack(pair, -1) for pair in ((low, none), (high, low), (none, high))])
-    return pairs.reshape(3, *weights.shape[:-1], 4)
 
 
 def aligned(count: int) -> np.ndarray:
@@ -540,9 +536,10 @@ def _reached(network: Network, c: Convolution, done: dict[str, int], height: int
 
 def _layout(network: Network, name: str, kind: str, width: int) -> tuple[int, int]:
     """Bytes from site to site and from row to row."""
-    even = {"bytes": 4, "words": 2, "halves": LANES}[kind]
-    site = -(-network.channels[name] // even) * even * (1 if kind == "bytes" else 2)
-    return site, -(-(network.size(name, 0, width)[1] + 2) * site // ALIGNED) * ALIGNED
+    even = {"bytes": 4, "words": 4 if network.matrix else 2, "halves": LANES}[kind]
+    apart = network.matrix and kind == "words"  # a plane of lower halves and one of upper ones
+    site = -(-network.channels[name] // even) * even * (1 if kind == "bytes" or apart else 2)
+    return site, -(-(network.size(name, 0, width)[1] + 2) * site * (1 + apart) // ALIGNED) * ALIGNED
 
 
 def column_bytes(network: Network) -> float:
@@ -551,7 +548,7 @@ def column_bytes(network: Network) -> float:
 
 
 def _from(form: Form, offset: int) -> Form:
-    return Form(form.data + offset, form.row, form.site, form.rows)
+    return Form(form.data + offset, form.row, form.high, form.site, form.rows)
 
 
 def _kernel() -> ctypes.CDLL:
