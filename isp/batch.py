@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isp.dataclass import dataclass
 from isp.files import record_path, remove_unfinished
 from isp.jobs import Job, resolve_options
 from isp.output import depth, open_rows, save, takes_rows

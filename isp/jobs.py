@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from isp.dataclass import dataclass
 from isp.options import RenderOptions
 from isp.output import FORMATS, depth
 

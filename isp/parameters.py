@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isp.dataclass import dataclass
 from isp.options import DEFAULT_MODEL, RenderOptions, default_method
 from isp.primaries import XYZ_D50_TO_PROPHOTO, prophoto_to
 from isp.raw.colour import (

@@ -447,13 +447,14 @@ class Stream:
         height, width = network.size(c.source, self.height, self.width)
         kernel = c.weights.shape[2]
         stride = 2 if kernel == 2 else 1
+        groups = -(-c.weights.shape[1] // (4 if c.reads == "bytes" else 2))
         wide = 0 if c.reads == "bytes" else 2 if network.matrix and part.weights.shape[0] == 1 else 1
         step = Step(
             weights=self._at(part.weights), scale=self._at(part.scale), bias=self._at(part.bias),
-            source=forms[c.source, c.reads], wide=wide, kernel=kernel,
-            groups=-(-c.weights.shape[1] // (4 if c.reads == "bytes" else 2)), height=height // stride, width=width // stride, stride=stride,
-            spread=1 + c.shuffle, down=part.quarter // 2, right=part.quarter % 2,
-            vectors=part.vectors, channels=part.channels, chunks=part.chunks, span=part.span, coarse=1, zero=0, slope=c.slope,
+            source=forms[c.source, c.reads], wide=wide, kernel=kernel, groups=groups,
+            height=height // stride, width=width // stride, stride=stride, spread=1 + c.shuffle,
+            down=part.quarter // 2, right=part.quarter % 2, vectors=part.vectors, channels=part.channels,
+            chunks=part.chunks, span=part.span, coarse=1, zero=0, slope=c.slope,
             makes=self.number[c.result], reads=self.number[c.source],
         )  # fmt: skip
         for i, name in enumerate(c.added):

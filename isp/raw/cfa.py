@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+
+from isp.dataclass import dataclass
 
 LETTERS = "RGB"  # channel 0, 1, 2 everywhere in this library
 # One period of each kind in its canonical phase; every cyclic shift of it is the same kind.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isp.dataclass import dataclass
 from isp.raw.metadata import RawMetadata
 
 if TYPE_CHECKING:
