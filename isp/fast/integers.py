@@ -32,8 +32,9 @@ MOST_ADDED = 2  # results of others, to one
 WORD = 8191  # the largest; with more bits for what is read, sums would leave too few for its weights
 ROOM = 4  # times the largest value that a range was taken from, at which words saturate
 SUM = 2**31 - 1
-LARGEST = 2**14 - 1  # of the weights of words that are the network's input: planes of one picture, and of differences
-LARGEST_INSIDE = 127  # of those of other words
+LARGEST = 2**14 - 1  # of the weights of words
+LARGEST_BYTE = 127  # of those that lose at most LOST, of any channel's squares, when they are rounded to bytes; but for
+LOST = 5e-4  # the network's input, where planes of one picture are subtracted from each other and little is left
 ALIGNED = 64  # bytes
 DEEPEST = 3  # halvings
 TURN = 2**DEEPEST  # rows of the input, or as much of what is made of it, before it is the next one's turn
@@ -146,8 +147,7 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], matrix: bool = F
             if source not in fine or len(fine[source]) != weights.shape[1]:
                 raise ValueError(f"no range of {source}; make the file anew with tools.quantise")
             words[source] = fine[source]
-            largest = LARGEST if source == graph.input else LARGEST_INSIDE
-            weights, scale = _of_words(weights / fine[source][None, :, None, None], largest)
+            weights, scale = _of_words(weights / fine[source][None, :, None, None], source != graph.input)
         if source not in level:
             raise ValueError(f"{source} is read before it is made")
         if scale.shape != weights.shape[:1] or bias.shape != weights.shape[:1]:
@@ -229,12 +229,21 @@ def _of_bytes(graph: Graph, codes: Node, bias: np.ndarray, given: Bytes) -> tupl
     return weights, scale, bias - given.zero * scale * weights.sum((1, 2, 3))
 
 
-def _of_words(weights: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
+def _of_words(weights: np.ndarray, bytes_do: bool) -> tuple[np.ndarray, np.ndarray]:
     """Whole numbers for weights, of as many bits as leave sums of the largest words in 32, and what a sum is worth."""
     absolute = np.abs(weights)
     needed = absolute.sum((1, 2, 3)) * WORD / (SUM * (1 - 1e-3))  # less what rounding may add
-    scale = np.maximum(np.maximum(needed, absolute.max((1, 2, 3)) / largest), 1e-30)
-    return np.rint(weights / scale[:, None, None, None]).astype(np.int32), scale
+
+    def rounded(largest: int) -> tuple[np.ndarray, np.ndarray]:
+        scale = np.maximum(np.maximum(needed, absolute.max((1, 2, 3)) / largest), 1e-30)
+        return np.rint(weights / scale[:, None, None, None]).astype(np.int32), scale
+
+    if bytes_do:
+        codes, scale = rounded(LARGEST_BYTE)
+        lost = np.square(codes * scale[:, None, None, None] - weights).sum((1, 2, 3))
+        if (lost <= LOST * np.square(weights).sum((1, 2, 3))).all():
+            return codes, scale
+    return rounded(LARGEST)
 
 
 def _fused(
@@ -358,7 +367,7 @@ def parts_of(c: Convolution, even: int, matrix: bool) -> list[Part]:
                 span = -(-packed.shape[1] // chunks)
                 packed = np.pad(packed, ((0, 0), (0, chunks * span - packed.shape[1]), (0, 0), (0, 0)))
                 if kind == np.int16:
-                    low_high = (packed,) if abs(c.weights).max() <= LARGEST_INSIDE else (packed & 127, packed >> 7)
+                    low_high = (packed,) if np.abs(c.weights).max() <= LARGEST_BYTE else (packed & 127, packed >> 7)
                     packed = np.stack(low_high).astype(np.int8)
             scale, bias = np.zeros(len(filled), np.float32), np.zeros(len(filled), np.float32)
             scale[: len(given)], bias[: len(given)] = c.scale[rows], c.bias[rows]
