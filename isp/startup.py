@@ -14,7 +14,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-# module: what NumPy looks up in it while it is imported, and does without
+
+def _quoted(path: bytes) -> str:
+    """urllib.parse.quote_from_bytes, for pathlib, which keeps it."""
+    quoted: str = import_module("urllib.parse").quote_from_bytes(path)
+    return quoted
+
+
+# module: what Python and NumPy look up in it while they are imported, and do without
 _PUT_OFF: dict[str, dict[str, Any]] = {
     "ast": {},
     "bz2": {},
@@ -25,6 +32,7 @@ _PUT_OFF: dict[str, dict[str, Any]] = {
     "pickle": {},
     "platform": {},
     "textwrap": {},
+    "urllib.parse": {"quote_from_bytes": _quoted},
     "numpy._core._add_newdocs": {},
     "numpy._core._add_newdocs_scalars": {},
     "numpy._typing": {"NDArray": list},  # in the annotations of a few tuples

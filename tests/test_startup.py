@@ -35,6 +35,7 @@ def test_what_is_put_off_is_not_loaded() -> None:
         "import dataclasses; T = dataclasses.make_dataclass('T', ['x']); assert T.__doc__.startswith('T(x'), T.__doc__",
         "import shutil; assert 'bztar' in dict(shutil.get_archive_formats())",
         "import urllib.parse; assert urllib.parse.urlsplit('http://[::1]/a').hostname == '::1'",
+        "assert pathlib.Path('/a b').as_uri() == 'file:///a%20b'; import urllib.parse; assert urllib.parse.quote('ü')",
         "import scipy.ndimage, scipy.stats, scipy.optimize; scipy.ndimage.gaussian_filter(np.eye(3), 1)",
         "import torch; assert torch.from_numpy(np.eye(2)).sum() == 2; torch.compile",
         "import rawpy, tifffile, imagecodecs, PIL.Image, OpenImageIO, openvino, yaml, h5py, colour",  # all required
