@@ -1,5 +1,6 @@
-/* Convolutional networks in integers, for processors with AVX-512 VNNI: bytes times bytes, and 16 bits times 16 bits where
-bytes are too coarse. Where there is AMX besides, sums are products of matrices of bytes: the same sums, to the bit.
+/* Convolutional networks in integers, for processors with AVX-512 VNNI or AVX-VNNI: bytes times bytes, and 16 bits times 16
+bits where bytes are too coarse. Where there is AMX besides, sums are products of matrices of bytes. All give the same, to
+the bit.
 
 Tensors hold their channels side by side, site after site. They lie in memory in up to three forms: bytes and words for
 convolutions to read, halves (IEEE 754, 16 bits) to be added to what others make. Of each form there are as many rows as
@@ -10,7 +11,8 @@ rows it takes; structures are mirrored there. */
 #include <stdint.h>
 #include <string.h>
 
-enum { LANES = 16 };        /* sums in a vector */
+#include "lanes.c"
+
 enum { BYTES, WORDS, WORDS_BY_BYTES }; /* what a convolution reads, and its weights where they are of another kind */
 enum { WORD = 8191 };       /* the largest word, and the smallest below 0 */
 enum { MOST_COLUMNS = 24 }; /* of sums at once: as many as there are registers for */
@@ -26,7 +28,7 @@ struct form {
 
 /* One convolution to at most 64 channels, from its sums to the forms that others read. Rows are those of the sums. */
 struct step {
-    const void *weights;        /* taps x groups x vectors x 16 channels x 4 bytes, of one group of input channels; for
+    const void *weights;        /* taps x groups x vectors x LANES channels x 4 bytes, of one group of input channels; for
                                    matrices, groups of each row of taps are filled up to chunks x span */
     const float *scale, *bias;  /* of each channel: a sum's worth, and what is added to it */
     const float *fine;          /* of each channel: words for 1 */
@@ -41,17 +43,15 @@ struct step {
     int32_t stride;             /* sites of the source from one sum to the next */
     int32_t spread;             /* sites of the result from one sum to the next: 2 for a quarter of a shuffle */
     int32_t down, right;        /* where that quarter lies */
-    int32_t vectors, channels;  /* of 16 channels; of these, how many there are */
+    int32_t vectors, channels;  /* of LANES channels; of these, how many there are */
     int32_t chunks, span;       /* of groups in a row of taps, and groups in each, for matrices; 0: for vectors */
     int32_t joined;             /* works on the rows of the step before it, one after the other */
     float coarse, zero;         /* bytes for 1, and the byte for 0 */
     float slope;                /* of what is below 0: 1 for no activation */
 };
 
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-#include <immintrin.h>
-
-#if defined(__AMX_INT8__) && defined(__linux__)
+#if RUNS
+#if LONG && defined(__AMX_INT8__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #define MATRICES 1
@@ -59,17 +59,19 @@ struct step {
 #define MATRICES 0
 #endif
 
-/* 0: nothing here; 1: with vectors; 2: with matrices too, for which a process has to ask Linux. */
-int isp_integers_run(void) {
+/* Lanes of a vector and vectors of a step; 0 where nothing runs. */
+int isp_integers_lanes(void) { return LANES; }
+int isp_integers_vectors(void) { return MOST_VECTORS; }
+
+/* Whether there are matrices too, for which a process has to ask Linux. */
+int isp_integers_matrices(void) {
 #if MATRICES
     const int request = 0x1023, data = 18; /* ARCH_REQ_XCOMP_PERM, XTILEDATA */
-    if (syscall(SYS_arch_prctl, request, data) == 0) return 2;
+    return syscall(SYS_arch_prctl, request, data) == 0;
+#else
+    return 0;
 #endif
-    return 1;
 }
-
-#define FORCED static inline __attribute__((always_inline))
-#define UNROLLED _Pragma("GCC unroll 24")
 
 FORCED uint8_t *row_at(const struct form *f, int y) { return f->data ? f->data + y % f->rows * f->row : NULL; }
 
@@ -94,124 +96,73 @@ static struct rows rows_at(const struct step *s, int y) {
     return r;
 }
 
-/* sum += the products of four bytes, or two words, of each lane. As a builtin, gcc 12 keeps sums in memory. */
-FORCED void add_products(const int words, __m512i *sum, __m512i all, __m512i weight) {
-    if (words)
-        __asm__("vpdpwssd %2, %1, %0" : "+v"(*sum) : "v"(all), "v"(weight));
-    else
-        __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(all), "v"(weight));
-}
-
 /* P sums side by side from column x on, of V vectors of channels. */
 FORCED void sums(const struct step *s, const struct rows *r, const int V, const int P, const int wide, int x,
-                 __m512i (*restrict sum)[4]) {
+                 ints (*restrict sum)[4]) {
     const int64_t pitch = (int64_t)s->source.site * s->stride;
     const int count = s->kernel * s->groups; /* the channels of neighbouring sites follow each other */
-    const __m512i *w = s->weights;
-    UNROLLED for (int p = 0; p < P; p++) UNROLLED for (int v = 0; v < V; v++) sum[p][v] = _mm512_setzero_si512();
+    const ints *w = s->weights;
+    UNROLLED for (int p = 0; p < P; p++) UNROLLED for (int v = 0; v < V; v++) sum[p][v] = none();
     for (int down = 0; down < s->kernel; down++) {
         const uint8_t *from[MOST_COLUMNS / 3]; /* of three columns each: what an address can add to */
         UNROLLED for (int i = 0; i < (P + 2) / 3; i++) from[i] = r->source[down] + (x + 3 * i) * pitch;
         for (int i = 0; i < count; i++) {
-            __m512i weight[4];
-            UNROLLED for (int v = 0; v < V; v++) weight[v] = _mm512_load_si512(w + v);
+            ints weight[4];
+            UNROLLED for (int v = 0; v < V; v++) weight[v] = load_ints(w + v);
             w += V;
             UNROLLED for (int p = 0; p < P; p++) {
                 int32_t four;
                 memcpy(&four, from[p / 3] + p % 3 * pitch + 4 * i, 4);
-                const __m512i all = _mm512_set1_epi32(four);
+                const ints all = all_of(four);
                 UNROLLED for (int v = 0; v < V; v++) add_products(wide, &sum[p][v], all, weight[v]);
             }
         }
     }
 }
 
-FORCED __m512i word(__m512 value, __m512 fine) {
-    value = _mm512_min_ps(_mm512_mul_ps(value, fine), _mm512_set1_ps(WORD));
-    return _mm512_cvtps_epi32(_mm512_max_ps(value, _mm512_set1_ps(-WORD)));
-}
-
-/* Up to 16 columns of so many channels, to a plane for each of these. */
-FORCED void store_planes(const __m512 *column, const int columns, int channels, float *to, int64_t plane, int spread) {
-    if (spread != 1) {
-        const __m512i place = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                                 _mm512_set1_epi32((int)plane));
-        const __mmask16 mask = channels < LANES ? (1 << channels) - 1 : 0xffff;
-        for (int p = 0; p < columns; p++) _mm512_mask_i32scatter_ps(to + p * spread, mask, place, column[p], 4);
-        return;
-    }
-    __m512i a[LANES], b[LANES];
-    UNROLLED for (int p = 0; p < LANES; p++) a[p] = _mm512_castps_si512(p < columns ? column[p] : _mm512_setzero_ps());
-    UNROLLED for (int p = 0; p < LANES; p += 2) { /* in each quarter of a vector, four channels */
-        b[p] = _mm512_unpacklo_epi32(a[p], a[p + 1]);
-        b[p + 1] = _mm512_unpackhi_epi32(a[p], a[p + 1]);
-    }
-    UNROLLED for (int p = 0; p < LANES; p += 4) UNROLLED for (int i = 0; i < 2; i++) { /* channel 2 i, and 2 i + 1 */
-        a[p + 2 * i] = _mm512_unpacklo_epi64(b[p + i], b[p + 2 + i]);
-        a[p + 2 * i + 1] = _mm512_unpackhi_epi64(b[p + i], b[p + 2 + i]);
-    }
-    UNROLLED for (int c = 0; c < 4; c++) { /* channels c, c + 4, c + 8 and c + 12, of four columns in each quarter */
-        b[0] = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x44), b[1] = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xee);
-        b[2] = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x44), b[3] = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xee);
-        UNROLLED for (int i = 0; i < 4; i++) {
-            const __m512i line = i & 1 ? _mm512_shuffle_i32x4(b[i / 2], b[2 + i / 2], 0xdd)
-                                       : _mm512_shuffle_i32x4(b[i / 2], b[2 + i / 2], 0x88);
-            if (c + 4 * i < channels)
-                _mm512_mask_storeu_epi32(to + (c + 4 * i) * plane, (1 << columns) - 1, line);
-        }
-    }
+FORCED ints word(floats value, floats fine) {
+    return nearest(larger(smaller(times(value, fine), same(WORD)), same(-WORD)));
 }
 
 /* What becomes of P sums of V vectors. */
 FORCED void finish_sums(const struct step *s, const struct rows *r, const int V, const int P, int x,
-                        __m512i (*restrict sum)[4]) {
+                        ints (*restrict sum)[4]) {
     const int column = x * s->spread + s->right;
-    const __m512 coarse = _mm512_set1_ps(s->coarse), zero = _mm512_set1_ps(s->zero), slope = _mm512_set1_ps(s->slope);
+    const floats coarse = same(s->coarse), zero = same(s->zero), slope = same(s->slope);
     UNROLLED for (int v = 0; v < V; v++) {
-        const __m512 scale = _mm512_loadu_ps(s->scale + v * LANES), bias = _mm512_loadu_ps(s->bias + v * LANES);
+        const floats scale = load(s->scale + v * LANES), bias = load(s->bias + v * LANES);
         const int left = s->channels - v * LANES;
-        const __mmask16 mask = left >= LANES ? 0xffff : (1 << left) - 1;
-        __m512 value[MOST_COLUMNS];
-        UNROLLED for (int p = 0; p < P; p++) value[p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[p][v]), scale, bias);
+        floats value[MOST_COLUMNS];
+        UNROLLED for (int p = 0; p < P; p++) value[p] = times_plus(of_ints(sum[p][v]), scale, bias);
         for (int i = 0; i < 2 && r->added[i]; i++) {
             const int64_t pitch = (int64_t)s->spread * s->added[i].site;
             const uint8_t *at = r->added[i] + (int64_t)column * s->added[i].site + v * 2 * LANES;
-            UNROLLED for (int p = 0; p < P; p++)
-                value[p] = _mm512_add_ps(value[p], _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(at + p * pitch))));
+            UNROLLED for (int p = 0; p < P; p++) value[p] = plus(value[p], load_halves(at + p * pitch));
         }
         if (s->slope != 1)
-            UNROLLED for (int p = 0; p < P; p++) value[p] = _mm512_max_ps(value[p], _mm512_mul_ps(value[p], slope));
+            UNROLLED for (int p = 0; p < P; p++) value[p] = larger(value[p], times(value[p], slope));
         if (r->bytes) {
             const int64_t pitch = (int64_t)s->spread * s->bytes.site;
             uint8_t *at = r->bytes + (int64_t)column * s->bytes.site + v * LANES;
-            UNROLLED for (int p = 0; p < P; p++) {
-                __m512i code = _mm512_cvtps_epi32(_mm512_fmadd_ps(value[p], coarse, zero));
-                code = _mm512_max_epi32(code, _mm512_setzero_si512());
-                _mm_mask_storeu_epi8(at + p * pitch, mask, _mm512_cvtusepi32_epi8(code));
-            }
+            UNROLLED for (int p = 0; p < P; p++)
+                store_bytes(at + p * pitch, nearest(times_plus(value[p], coarse, zero)), left);
         }
         if (r->words) {
-            const int64_t pitch = (int64_t)s->spread * s->words.site;
-            const int64_t high = s->words.high;
+            const int64_t pitch = (int64_t)s->spread * s->words.site, high = s->words.high;
             uint8_t *at = r->words + (int64_t)column * s->words.site + v * (high ? 1 : 2) * LANES;
-            const __m512 fine = _mm512_loadu_ps(s->fine + v * LANES);
+            const floats fine = load(s->fine + v * LANES);
             UNROLLED for (int p = 0; p < P; p++) {
-                const __m512i code = word(value[p], fine);
-                if (high) {
-                    const __m512i low = _mm512_and_epi32(code, _mm512_set1_epi32(127));
-                    _mm_mask_storeu_epi8(at + p * pitch, mask, _mm512_cvtepi32_epi8(low));
-                    _mm_mask_storeu_epi8(at + p * pitch + high, mask, _mm512_cvtepi32_epi8(_mm512_srai_epi32(code, 7)));
-                } else {
-                    _mm256_mask_storeu_epi16(at + p * pitch, mask, _mm512_cvtepi32_epi16(code));
-                }
+                const ints code = word(value[p], fine);
+                if (high)
+                    store_low_and_high(at + p * pitch, at + p * pitch + high, code, left);
+                else
+                    store_words(at + p * pitch, code, left);
             }
         }
         if (r->halves) {
             const int64_t pitch = (int64_t)s->spread * s->halves.site;
             uint8_t *at = r->halves + (int64_t)column * s->halves.site + v * 2 * LANES;
-            UNROLLED for (int p = 0; p < P; p++)
-                _mm256_storeu_si256((void *)(at + p * pitch),
-                                    _mm512_cvtps_ph(value[p], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+            UNROLLED for (int p = 0; p < P; p++) store_halves(at + p * pitch, value[p]);
         }
         if (r->planes) {
             float *to = r->planes + (int64_t)v * LANES * s->plane + column;
@@ -223,7 +174,7 @@ FORCED void finish_sums(const struct step *s, const struct rows *r, const int V,
 }
 
 FORCED void piece(const struct step *s, const struct rows *r, const int V, const int P, const int wide, int x) {
-    __m512i sum[MOST_COLUMNS][4];
+    ints sum[MOST_COLUMNS][4];
     sums(s, r, V, P, wide, x, sum);
     finish_sums(s, r, V, P, x, sum);
 }
@@ -241,10 +192,10 @@ FORCED void row_of(const struct step *s, const int V, const int P, const int wid
 #define ROW_OF(V, P)                                                                                                    \
     static __attribute__((noinline)) void bytes_##V(const struct step *s, int y) { row_of(s, V, P, 0, y); }             \
     static __attribute__((noinline)) void words_##V(const struct step *s, int y) { row_of(s, V, P, 1, y); }
-ROW_OF(1, 24)
-ROW_OF(2, 14)
-ROW_OF(3, 9)
-ROW_OF(4, 6)
+ROW_OF(1, P1)
+ROW_OF(2, P2)
+ROW_OF(3, P3)
+ROW_OF(4, P4)
 
 #if MATRICES
 
@@ -369,56 +320,80 @@ static void (*const ROWS_OF[2][4])(const struct step *, int) = {
     {words_1, words_2, words_3, words_4},
 };
 
+#if LONG
+
 /* The words of planes c and c + 1 at 16 columns, side by side. */
 FORCED __m512i both(const float *from, int64_t plane, int c, int count, const float *fine, __mmask16 mask) {
-    __m512i pair[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-    for (int i = 0; i < 2 && c + i < count; i++) {
-        const __m512 value = _mm512_maskz_loadu_ps(mask, from + (c + i) * plane);
-        pair[i] = word(value, _mm512_set1_ps(fine[c + i]));
-    }
+    __m512i pair[2] = {none(), none()};
+    for (int i = 0; i < 2 && c + i < count; i++)
+        pair[i] = word(_mm512_maskz_loadu_ps(mask, from + (c + i) * plane), same(fine[c + i]));
     return _mm512_or_si512(_mm512_and_si512(pair[0], _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(pair[1], 16));
 }
 
-/* A row of planes of floats to row y of words; plane c counts fine[c] for 1. */
+/* Up to LANES columns of planes of floats to the words of as many sites; plane c counts fine[c] for 1. */
+static void take_columns(const float *from, int64_t plane, int count, int columns, const float *fine, uint8_t *at,
+                         int64_t site) {
+    const __mmask16 mask = first_of(columns);
+    const __m512i place = _mm512_mullo_epi32(_mm512_set1_epi32(site / 4),
+                                             _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    int c = 0;
+    for (; c + 8 <= count && columns == LANES; c += 8) { /* eight planes: 16 bytes of each site */
+        __m512i row[4], half[4];
+        UNROLLED for (int i = 0; i < 4; i++) row[i] = both(from, plane, c + 2 * i, count, fine, mask);
+        UNROLLED for (int i = 0; i < 2; i++) {
+            half[2 * i] = _mm512_unpacklo_epi32(row[2 * i], row[2 * i + 1]);
+            half[2 * i + 1] = _mm512_unpackhi_epi32(row[2 * i], row[2 * i + 1]);
+        }
+        UNROLLED for (int i = 0; i < 4; i++) { /* sites i, i + 4, i + 8 and i + 12 */
+            const __m512i four = i & 1 ? _mm512_unpackhi_epi64(half[i / 2], half[2 + i / 2])
+                                       : _mm512_unpacklo_epi64(half[i / 2], half[2 + i / 2]);
+            uint8_t *first = at + i * site + 2 * c;
+            _mm_storeu_si128((__m128i *)first, _mm512_extracti32x4_epi32(four, 0));
+            _mm_storeu_si128((__m128i *)(first + 4 * site), _mm512_extracti32x4_epi32(four, 1));
+            _mm_storeu_si128((__m128i *)(first + 8 * site), _mm512_extracti32x4_epi32(four, 2));
+            _mm_storeu_si128((__m128i *)(first + 12 * site), _mm512_extracti32x4_epi32(four, 3));
+        }
+    }
+    for (; c < count; c += 2)
+        _mm512_mask_i32scatter_epi32(at + 2 * c, mask, place, both(from, plane, c, count, fine, mask), 4);
+}
+
+/* So many words, to those of their lower halves and, so many bytes on, of their upper ones. */
+static void split(const uint8_t *words, int64_t count, uint8_t *low, int64_t high) {
+    for (int64_t i = 0; i < count; i += 32) {
+        const __m512i codes = _mm512_loadu_si512(words + 2 * i);
+        const __mmask32 mask = count - i >= 32 ? ~0u : (1u << (count - i)) - 1;
+        _mm256_mask_storeu_epi8(low + i, mask, _mm512_cvtepi16_epi8(_mm512_and_si512(codes, _mm512_set1_epi16(127))));
+        _mm256_mask_storeu_epi8(low + high + i, mask, _mm512_cvtepi16_epi8(_mm512_srai_epi16(codes, 7)));
+    }
+}
+
+#else
+
+static void take_columns(const float *from, int64_t plane, int count, int columns, const float *fine, uint8_t *at,
+                         int64_t site) {
+    for (int c = 0; c < count; c++) {
+        float values[LANES] = {0};
+        int32_t codes[LANES];
+        memcpy(values, from + c * plane, columns * sizeof(float));
+        const ints code = word(load(values), same(fine[c]));
+        memcpy(codes, &code, sizeof codes);
+        for (int p = 0; p < columns; p++) memcpy(at + p * site + 2 * c, &codes[p], 2);
+    }
+}
+
+static void split(const uint8_t *words, int64_t count, uint8_t *low, int64_t high) {} /* no matrices */
+
+#endif
+
+/* A row of planes of floats to row y of words. */
 static void take(const float *planes, int64_t plane, int count, int width, const float *fine, const struct form *to,
                  int y) {
     const int64_t site = (int64_t)to->site * (to->high ? 2 : 1); /* halves come apart at the end */
     uint8_t *row = to->high ? to->data + (to->rows + 1) * to->row : row_at(to, y);
-    const __m512i place = _mm512_mullo_epi32(_mm512_set1_epi32(site / 4),
-                                             _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    for (int x = 0; x < width; x += LANES) {
-        const __mmask16 mask = width - x >= LANES ? 0xffff : (1 << (width - x)) - 1;
-        uint8_t *at = row + x * site;
-        const float *from = planes + x;
-        int c = 0;
-        for (; c + 8 <= count && mask == 0xffff; c += 8) { /* eight planes: 16 bytes of each site */
-            __m512i row[4], half[4];
-            UNROLLED for (int i = 0; i < 4; i++) row[i] = both(from, plane, c + 2 * i, count, fine, mask);
-            UNROLLED for (int i = 0; i < 2; i++) {
-                half[2 * i] = _mm512_unpacklo_epi32(row[2 * i], row[2 * i + 1]);
-                half[2 * i + 1] = _mm512_unpackhi_epi32(row[2 * i], row[2 * i + 1]);
-            }
-            UNROLLED for (int i = 0; i < 4; i++) { /* sites i, i + 4, i + 8 and i + 12 */
-                const __m512i four = i & 1 ? _mm512_unpackhi_epi64(half[i / 2], half[2 + i / 2])
-                                           : _mm512_unpacklo_epi64(half[i / 2], half[2 + i / 2]);
-                uint8_t *first = at + i * site + 2 * c;
-                _mm_storeu_si128((__m128i *)first, _mm512_extracti32x4_epi32(four, 0));
-                _mm_storeu_si128((__m128i *)(first + 4 * site), _mm512_extracti32x4_epi32(four, 1));
-                _mm_storeu_si128((__m128i *)(first + 8 * site), _mm512_extracti32x4_epi32(four, 2));
-                _mm_storeu_si128((__m128i *)(first + 12 * site), _mm512_extracti32x4_epi32(four, 3));
-            }
-        }
-        for (; c < count; c += 2)
-            _mm512_mask_i32scatter_epi32(at + 2 * c, mask, place, both(from, plane, c, count, fine, mask), 4);
-    }
-    if (!to->high) return;
-    uint8_t *low = row_at(to, y);
-    for (int64_t i = 0; i < width * site / 2; i += 32) {
-        const __m512i codes = _mm512_loadu_si512(row + 2 * i);
-        const __mmask32 mask = width * site / 2 - i >= 32 ? ~0u : (1u << (width * site / 2 - i)) - 1;
-        _mm256_mask_storeu_epi8(low + i, mask, _mm512_cvtepi16_epi8(_mm512_and_si512(codes, _mm512_set1_epi16(127))));
-        _mm256_mask_storeu_epi8(low + to->high + i, mask, _mm512_cvtepi16_epi8(_mm512_srai_epi16(codes, 7)));
-    }
+    for (int x = 0; x < width; x += LANES)
+        take_columns(planes + x, plane, count, width - x < LANES ? width - x : LANES, fine, row + x * site, site);
+    if (to->high) split(row, width * site / 2, row_at(to, y), to->high);
 }
 
 /* Whether what row y of a step reads is there; done: rows of each result. */
@@ -464,7 +439,9 @@ void isp_integers(const float *planes, int32_t count, int32_t height, int32_t wi
 
 #else
 
-int isp_integers_run(void) { return 0; }
+int isp_integers_lanes(void) { return 0; }
+int isp_integers_vectors(void) { return 0; }
+int isp_integers_matrices(void) { return 0; }
 
 void isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
                  const struct form *words, const struct step *steps, int32_t number, int32_t *done) {

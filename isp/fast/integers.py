@@ -3,8 +3,8 @@
 Convolutions of bytes read bytes, as onnxruntime and OpenVINO do; those that the export leaves in float32 read words, 16
 bits of each channel's range with room above, times weights of as many bits as their sums have room for. What is added
 lies in halves. So it gives what the others give of the same file, to what is rounded in another place. It takes
-processors with AVX-512 VNNI, and graphs of convolutions (3x3, 2x2 with a stride of 2, 1x1), ReLUs, sums and shuffles:
-`obstacle` tells.
+processors with AVX-512 VNNI or AVX-VNNI, and graphs of convolutions (3x3, 2x2 with a stride of 2, 1x1), ReLUs, sums and
+shuffles: `obstacle` tells.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from isp.fast.library import UnavailableError, library
 from isp.fast.onnx_graph import Graph, Node, read_graph
 from isp.threads import in_threads
 
-LANES = 16  # channels in a vector of sums
-MOST_VECTORS = 4  # of a step
+MOST_LANES = 16  # of a vector of sums
 MOST_SPAN = 16  # groups of channels in a matrix of weights
 MOST_ADDED = 2  # results of others, to one
 WORD = 8191  # the largest; with more bits for what is read, sums would leave too few for its weights
@@ -75,6 +74,15 @@ class Convolution(NamedTuple):
     result: str
 
 
+class Arithmetic(NamedTuple):
+    """How the kernel computes on a processor. lanes: channels in a vector of sums. vectors: of a step, at most.
+    matrices: whether sums are products of matrices (AMX)."""
+
+    lanes: int = 16
+    vectors: int = 4
+    matrices: bool = False
+
+
 class Part(NamedTuple):
     """The weights of a step, as integers.c takes them."""
 
@@ -109,16 +117,15 @@ class Network(NamedTuple):
     rows: dict[tuple[str, str], int]  # of each result and form, that are still to be read at any time
     behind: int  # turns that the output is behind the input
     parts: list[list[Part]]  # of each convolution
-    matrix: bool  # for the kernel's matrices
+    arithmetic: Arithmetic
 
     def size(self, name: str, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of a result, of an input of height x width."""
         return height >> self.level[name], width >> self.level[name]
 
 
-def network_of(graph: Graph, ranges: Mapping[str, list[float]], matrix: bool = False) -> Network:
-    """The steps of a graph. ranges: of what convolutions in float32 read, the largest value of each channel. matrix:
-    for the kernel's matrices.
+def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arithmetic) -> Network:
+    """The steps of a graph. ranges: of what convolutions in float32 read, the largest value of each channel.
 
     ValueError, in one line, for what is none of the operators that this is for, or where a range is missing.
     """
@@ -176,11 +183,11 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], matrix: bool = F
         raise ValueError(f"{min(both)} is read in bytes and in words")
     if convolutions[-1].result != graph.output or level[graph.output] != 0 or graph.output in readers:
         raise ValueError(f"{graph.output} is not what the last convolution makes for nobody else, at the input's size")
-    filled = {**dict.fromkeys(coded, 4), **dict.fromkeys(words, 4 if matrix else 2)}
-    parts = [parts_of(c, filled.get(c.result, 1), matrix) for c in convolutions]
+    filled = {**dict.fromkeys(coded, 4), **dict.fromkeys(words, 4 if arithmetic.matrices else 2)}
+    parts = [parts_of(c, filled.get(c.result, 1), arithmetic) for c in convolutions]
     network = Network(
         channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words,
-        reach[graph.output], {}, 0, parts, matrix,
+        reach[graph.output], {}, 0, parts, arithmetic,
     )  # fmt: skip
     rows, behind = rows_of(network)
     return network._replace(rows=rows, behind=behind)
@@ -278,8 +285,8 @@ def obstacle(path: Path) -> str | None:
     found = library()
     if isinstance(found, UnavailableError):
         return str(found)
-    if not found.isp_integers_run():
-        return "no AVX-512 VNNI"
+    if not found.isp_integers_lanes():
+        return "neither AVX-512 VNNI nor AVX-VNNI"
     try:
         read_network(path)
     except (ValueError, OSError) as error:
@@ -290,14 +297,14 @@ def obstacle(path: Path) -> str | None:
 def read_network(path: Path) -> Network:
     """The network in a file of isp.nets.quantise. ValueError, in one line, for one that the kernel does not run."""
     stat = path.stat()
-    return _read(path, (stat.st_mtime_ns, stat.st_size), matrices())
+    return _read(path, (stat.st_mtime_ns, stat.st_size), arithmetic_here())
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path, version: tuple[int, int], matrix: bool) -> Network:
+def _read(path: Path, version: tuple[int, int], arithmetic: Arithmetic) -> Network:
     try:
         said, graph = fields(path.read_bytes())
-        return network_of(read_graph(graph), json.loads(said["network"]).get("ranges") or {}, matrix)
+        return network_of(read_graph(graph), json.loads(said["network"]).get("ranges") or {}, arithmetic)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, StopIteration) as error:
         raise ValueError(f"{path} is no network that the kernel runs: {' '.join(str(error).split())}") from error
 
@@ -335,28 +342,31 @@ def open_threads(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]
     return run
 
 
-def matrices() -> bool:
-    """Whether the kernel multiplies matrices (AMX)."""
+def arithmetic_here() -> Arithmetic:
+    """Of this processor; where the kernel does not run, of another."""
     found = library()
-    return not isinstance(found, UnavailableError) and found.isp_integers_run() == 2
+    if isinstance(found, UnavailableError) or not (lanes := found.isp_integers_lanes()):
+        return Arithmetic()
+    return Arithmetic(lanes, found.isp_integers_vectors(), bool(found.isp_integers_matrices()))
 
 
-def parts_of(c: Convolution, even: int, matrix: bool) -> list[Part]:
-    """A convolution's channels in steps of at most MOST_VECTORS vectors. even: to a multiple of so many channels what
-    is stored is filled up. matrix: for the kernel's matrices."""
+def parts_of(c: Convolution, even: int, arithmetic: Arithmetic) -> list[Part]:
+    """A convolution's channels in steps of as many vectors as there may be. even: to a multiple of so many channels
+    what is stored is filled up."""
+    lanes, most, matrix = arithmetic
     group, kind = (4, np.int8) if c.reads == "bytes" else (4, np.int16) if matrix else (2, np.int16)
     quarters = 4 if c.shuffle else 1
     channels = len(c.weights) // quarters
-    vectors = -(-channels // LANES)
-    steps = -(-vectors // MOST_VECTORS)
+    vectors = -(-channels // lanes)
+    steps = -(-vectors // most)
     sizes = [vectors // steps + (i < vectors % steps) for i in range(steps)]
     found = []
     for quarter in range(quarters):
         first = 0
         for size in sizes:
-            rows = slice(quarter * channels + first, quarter * channels + min(first + size * LANES, channels))
+            rows = slice(quarter * channels + first, quarter * channels + min(first + size * lanes, channels))
             given = c.weights[rows]
-            filled = np.zeros((size * LANES, -(-given.shape[1] // group) * group, *given.shape[2:]), kind)
+            filled = np.zeros((size * lanes, -(-given.shape[1] // group) * group, *given.shape[2:]), kind)
             filled[: len(given), : given.shape[1]] = given
             # rows of taps, groups of a row, channels, those of a group
             packed = filled.reshape(len(filled), -1, group, *given.shape[2:]).transpose(3, 4, 1, 0, 2)
@@ -371,9 +381,9 @@ def parts_of(c: Convolution, even: int, matrix: bool) -> list[Part]:
                     packed = np.stack(low_high).astype(np.int8)
             scale, bias = np.zeros(len(filled), np.float32), np.zeros(len(filled), np.float32)
             scale[: len(given)], bias[: len(given)] = c.scale[rows], c.bias[rows]
-            stored = min(size * LANES, -(-channels // even) * even - first)
+            stored = min(size * lanes, -(-channels // even) * even - first)
             found.append(Part(_aligned(packed), scale, bias, size, stored, first, quarter, chunks, span))
-            first += size * LANES
+            first += size * lanes
     return found
 
 
@@ -446,7 +456,7 @@ class Stream:
                 lines = memory[at : at + (rows + 1) * row].reshape(rows + 1, row)
                 borders = lines[:, :site], lines[:, (width + 1) * site :], lines[-1]
                 self.borders += [(border, network.bytes[name].zero) for border in borders]
-            high = (width + 2) * site if network.matrix and kind == "words" else 0
+            high = (width + 2) * site if network.arithmetic.matrices and kind == "words" else 0
             forms[name, kind] = Form(memory.ctypes.data + at + site, row, high, site, rows)
             at += (rows + 2) * row
         return forms
@@ -457,7 +467,7 @@ class Stream:
         kernel = c.weights.shape[2]
         stride = 2 if kernel == 2 else 1
         groups = -(-c.weights.shape[1] // (4 if c.reads == "bytes" else 2))
-        wide = 0 if c.reads == "bytes" else 2 if network.matrix and part.weights.shape[0] == 1 else 1
+        wide = 0 if c.reads == "bytes" else 2 if network.arithmetic.matrices and part.weights.shape[0] == 1 else 1
         step = Step(
             weights=self._at(part.weights), scale=self._at(part.scale), bias=self._at(part.bias),
             source=forms[c.source, c.reads], wide=wide, kernel=kernel, groups=groups,
@@ -469,13 +479,13 @@ class Stream:
         for i, name in enumerate(c.added):
             step.added[i] = _from(forms[name, "halves"], 2 * part.first)
             step.adds[i] = self.number[name]
-        for kind, bytes_each in (("bytes", 1), ("words", 1 if network.matrix else 2), ("halves", 2)):
+        for kind, bytes_each in (("bytes", 1), ("words", 1 if network.arithmetic.matrices else 2), ("halves", 2)):
             if (form := forms.get((c.result, kind))) is not None:
                 setattr(step, kind, _from(form, bytes_each * part.first))
         if c.result in network.bytes:
             step.coarse, step.zero = 1 / network.bytes[c.result].scale, network.bytes[c.result].zero
         if c.result in network.words:
-            fine = np.zeros(part.vectors * LANES, np.float32)
+            fine = np.zeros(part.vectors * network.arithmetic.lanes, np.float32)
             given = network.words[c.result][part.first :][: len(fine)]
             fine[: len(given)] = given
             step.fine = self._at(fine)
@@ -546,8 +556,8 @@ def _reached(network: Network, c: Convolution, done: dict[str, int], height: int
 
 def _layout(network: Network, name: str, kind: str, width: int) -> tuple[int, int]:
     """Bytes from site to site and from row to row."""
-    even = {"bytes": 4, "words": 4 if network.matrix else 2, "halves": LANES}[kind]
-    apart = network.matrix and kind == "words"  # a plane of lower halves and one of upper ones
+    even = {"bytes": 4, "words": 4 if network.arithmetic.matrices else 2, "halves": MOST_LANES}[kind]
+    apart = network.arithmetic.matrices and kind == "words"  # a plane of lower halves and one of upper ones
     site = -(-network.channels[name] // even) * even * (1 if kind == "bytes" or apart else 2)
     return site, -(-(network.size(name, 0, width)[1] + 2) * site * (1 + apart) // ALIGNED) * ALIGNED
 

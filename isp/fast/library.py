@@ -52,7 +52,7 @@ def _load(path: Path) -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise UnavailableError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from error
-    for function in (loaded.isp_render, loaded.isp_display, loaded.isp_surroundings, loaded.isp_integers_run):
+    for function in (loaded.isp_render, loaded.isp_display, loaded.isp_surroundings):
         function.restype = ctypes.c_int
     loaded.isp_deflate.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_void_p]
     loaded.isp_deflate.restype = loaded.isp_inputs_memory.restype = ctypes.c_int64

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from ctypes import CDLL
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,12 +20,14 @@ from torch.nn.functional import conv2d
 import isp
 import isp.fast as classical
 from isp.fast import integers, network
+from isp.fast.engine import _flags
 from isp.fast.exports import beside, digest_of, fields, stamp
 from isp.fast.integers import (
     OUTPUTS,
     SUM,
     TURN,
     WORD,
+    Arithmetic,
     Network,
     Stream,
     network_of,
@@ -32,7 +36,7 @@ from isp.fast.integers import (
     parts_of,
     read_network,
 )
-from isp.fast.library import UnavailableError, library
+from isp.fast.library import FLAGS, UnavailableError, _compile, _load, library
 from isp.fast.models import choose
 from isp.fast.onnx_graph import Graph, Node, read_graph
 from isp.fast.protobuf import field
@@ -45,8 +49,8 @@ from isp.parameters import resolve
 from isp.pipeline import camera_stages, run, sensor_stages
 
 found = library()
-runs = not isinstance(found, UnavailableError) and bool(found.isp_integers_run())
-needs_it = pytest.mark.skipif(not runs, reason="needs a compiler and a processor with AVX-512 VNNI")
+runs = not isinstance(found, UnavailableError) and bool(found.isp_integers_lanes())
+needs_it = pytest.mark.skipif(not runs, reason="needs a compiler and a processor with AVX-512 VNNI or AVX-VNNI")
 needs_packages = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="needs onnx, onnxscript and onnxruntime"
 )
@@ -213,7 +217,7 @@ def test_bands_are_the_whole(name: str, quantised: dict[str, Path]) -> None:
 
 
 @needs_packages
-@pytest.mark.skipif(not integers.matrices(), reason="needs a compiler and a processor with AMX")
+@pytest.mark.skipif(not integers.arithmetic_here().matrices, reason="needs a compiler and a processor with AMX")
 @pytest.mark.parametrize("size", [(4, 4), (4, 100), (8, 52), (64, 24), (76, 60), (200, 132)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_matrices_make_the_same_sums(
@@ -223,8 +227,42 @@ def test_matrices_make_the_same_sums(
     path, x = quantised[name] / "model-int8.onnx", frames(1, *size, seed=5)
     x[..., size[0] // 2 :] *= -3  # words of both signs, up to the largest
     made = through(read_network(path), x)
-    monkeypatch.setattr(integers, "matrices", lambda: False)
-    assert not read_network(path).matrix
+    monkeypatch.setattr(integers, "arithmetic_here", lambda: Arithmetic())
+    assert not read_network(path).arithmetic.matrices
+    assert (through(read_network(path), x) == made).all()
+
+
+@pytest.fixture(scope="module")
+def short_vectors(tmp_path_factory: pytest.TempPathFactory) -> CDLL:
+    """The kernel for a processor without AVX-512."""
+    if not {"avx_vnni", "f16c", "fma"} <= _flags():
+        pytest.skip("needs a processor with AVX-VNNI")
+    path = tmp_path_factory.mktemp("kernel") / "kernel.so"
+    flags = ["-march=alderlake" if flag == "-march=native" else flag for flag in FLAGS]
+    try:
+        _compile([os.environ.get("CC") or "cc", *flags], path)
+        return _load(path)
+    except UnavailableError as error:
+        pytest.skip(f"needs a compiler that knows AVX-VNNI: {error}")
+
+
+@needs_it
+@needs_packages
+@pytest.mark.parametrize("size", [(4, 4), (8, 52), (76, 60)])
+@pytest.mark.parametrize("name", [*NETWORKS, *QUANTISED])
+def test_short_vectors_make_the_same(
+    name: str,
+    size: tuple[int, int],
+    quantised: dict[str, Path],
+    short_vectors: CDLL,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bit for bit what longer ones make."""
+    path = quantised[name] / "model-int8.onnx" if name in NETWORKS else beside(model_folders()[name] / WEIGHTS, "int8")
+    x = frames(1, *size, seed=5)[:, : read_network(path).planes]
+    made = through(read_network(path), x)
+    monkeypatch.setattr(integers, "library", lambda: short_vectors)
+    assert read_network(path).arithmetic == Arithmetic(lanes=8, vectors=3)
     assert (through(read_network(path), x) == made).all()
 
 
@@ -235,7 +273,7 @@ def test_weights_for_matrices(name: str, quantised: dict[str, Path]) -> None:
     network = read_network(quantised[name] / "model-int8.onnx")
     kinds = set()
     for c in network.convolutions:
-        for part in parts_of(c, 1, matrix=True):
+        for part in parts_of(c, 1, Arithmetic(matrices=True)):
             assert 1 <= part.span <= 16
             planes = part.weights if c.reads == "words" else part.weights[None]
             kinds.add((c.reads, len(planes)))
@@ -408,7 +446,7 @@ def test_files_that_are_none(quantised: dict[str, Path], tmp_path: Path) -> None
             assert reason.startswith(f"{path} is no network that the kernel runs: ")
     said, graph = fields(content)
     with pytest.raises(ValueError, match=r"no range of x; make the file anew with tools.quantise"):
-        network_of(read_graph(graph), {})
+        network_of(read_graph(graph), {}, Arithmetic())
     assert "ranges" in said["network"]
 
 
@@ -498,13 +536,13 @@ def test_what_is_no_network_of_this_kind_is_refused(name: str) -> None:
     arrays = {**ARRAYS, "six.b": np.zeros(6, np.float32)}
     ranges = {key: [1.0] * 12 for key in "xahde"}
     with pytest.raises(ValueError, match=message):
-        network_of(Graph(nodes, arrays, "x", "y"), ranges)
+        network_of(Graph(nodes, arrays, "x", "y"), ranges, Arithmetic())
 
 
 def test_it_is_not_refused_where_nothing_is_wrong() -> None:
     """The parts of the graphs above, put together rightly."""
     nodes = [conv("x", "a"), *in_bytes("a"), conv("a.dq", "c", "a.w"), Node("Add", ["c", "a"], "d", {}), conv("d", "y")]
-    network = network_of(Graph(nodes, ARRAYS, "x", "y"), {key: [1.0] * 12 for key in "xd"})
+    network = network_of(Graph(nodes, ARRAYS, "x", "y"), {key: [1.0] * 12 for key in "xd"}, Arithmetic())
     assert [(c.source, c.reads, c.added, c.result) for c in network.convolutions] == [
         ("x", "words", [], "a"),
         ("a", "bytes", ["a"], "d"),
@@ -517,7 +555,7 @@ def test_a_network_that_is_too_deep_is_refused() -> None:
     arrays = {"w": np.ones((1, 1, 2, 2), np.float32), "b": np.zeros(1, np.float32)}
     nodes = [Node("Conv", [f"{i}", "w", "b"], f"{i + 1}", {"strides": [2, 2]}) for i in range(60)]
     with pytest.raises(ValueError, match="4 is halved 4 times; at most 3"):
-        network_of(Graph(nodes, arrays, "0", "60"), {f"{i}": [1.0] for i in range(60)})
+        network_of(Graph(nodes, arrays, "0", "60"), {f"{i}": [1.0] for i in range(60)}, Arithmetic())
 
 
 @needs_packages
@@ -561,7 +599,7 @@ def test_one_convolution_of_words_against_float64() -> None:
     arrays = {"w": rng.normal(0, 0.2, (12, 6, 3, 3)).astype(np.float32), "b": rng.normal(0, 0.1, 12).astype(np.float32)}
     node = Node("Conv", ["x", "w", "b"], "y", {"pads": [1] * 4})
     x = rng.uniform(-1, 1, (1, 6, 17, 31)).astype(np.float32)
-    y = through(network_of(Graph([node], arrays, "x", "y"), {"x": [1.0] * 6}), x)
+    y = through(network_of(Graph([node], arrays, "x", "y"), {"x": [1.0] * 6}, integers.arithmetic_here()), x)
     expected = conv2d(*(torch.from_numpy(a).double() for a in (x, arrays["w"], arrays["b"])), padding=1).numpy()
     assert np.abs(y - expected).max() < 5e-3
     assert rms(y - expected) < 6e-4
