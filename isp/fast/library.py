@@ -1,8 +1,9 @@
 """The compiled kernel: built by the system's C compiler when it is first asked for, kept in the cache folder.
 
-A file there belongs to one source, one set of flags, one compiler and one kind of processor. It is written beside its
-place and renamed, so that it is whole or absent; and a folder that others may write to is refused, for what lies there
-would run as us.
+A file there belongs to one source, one set of flags, one compiler and one kind of processor. CC in the environment may
+name another compiler, and flags for it: CC="cc -mno-amx-int8" does without AMX. It is written beside its place and
+renamed, so that it is whole or absent; and a folder that others may write to is refused, for what lies there would run
+as us.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _built() -> Path:
     program = shutil.which(compiler[0]) if compiler else None
     if program is None:
         raise UnavailableError(f"no C compiler: {compiler[0] if compiler else 'cc'} is not on the path")
-    flags = [*compiler[1:], *FLAGS, *(WIDEST if MACHINE in ("x86_64", "AMD64") else ())]
+    flags = [*FLAGS, *(WIDEST if MACHINE in ("x86_64", "AMD64") else ()), *compiler[1:]]  # of two, the last one counts
     path = cache_folder() / f"kernel-{_key(Path(program), flags)}.so"
     try:
         own_folder()
