@@ -32,8 +32,8 @@ WORD = 8191  # the largest; with more bits for what is read, sums would leave to
 ROOM = 4  # times the largest value that a range was taken from, at which words saturate
 SUM = 2**31 - 1
 LARGEST = 2**14 - 1  # of the weights of words
-LARGEST_BYTE = 127  # of those that lose at most LOST, of any channel's squares, when they are rounded to bytes; but for
-LOST = 5e-4  # the network's input, where planes of one picture are subtracted from each other and little is left
+LARGEST_BYTE = 127  # of those that isp.nets.quantise has rounded to so many, but for this share of a step
+SAME = 1e-3
 ALIGNED = 64  # bytes
 DEEPEST = 3  # halvings
 TURN = 2**DEEPEST  # rows of the input, or as much of what is made of it, before it is the next one's turn
@@ -153,8 +153,10 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arit
             weights, bias = graph.arrays[node.inputs[1]], graph.arrays[node.inputs[2]]
             if source not in fine or len(fine[source]) != weights.shape[1]:
                 raise ValueError(f"no range of {source}; make the file anew with tools.quantise")
+            if source != graph.input:  # whose channels differ in kind
+                fine[source] = np.full_like(fine[source], fine[source].min())
             words[source] = fine[source]
-            weights, scale = _of_words(weights / fine[source][None, :, None, None], source != graph.input)
+            weights, scale = _of_words(weights / fine[source][None, :, None, None])
         if source not in level:
             raise ValueError(f"{source} is read before it is made")
         if scale.shape != weights.shape[:1] or bias.shape != weights.shape[:1]:
@@ -236,21 +238,17 @@ def _of_bytes(graph: Graph, codes: Node, bias: np.ndarray, given: Bytes) -> tupl
     return weights, scale, bias - given.zero * scale * weights.sum((1, 2, 3))
 
 
-def _of_words(weights: np.ndarray, bytes_do: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers for weights, of as many bits as leave sums of the largest words in 32, and what a sum is worth."""
+def _of_words(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers for weights, of as many bits as leave sums of the largest words in 32, and what a sum is worth;
+    bytes, where they are that."""
     absolute = np.abs(weights)
     needed = absolute.sum((1, 2, 3)) * WORD / (SUM * (1 - 1e-3))  # less what rounding may add
-
-    def rounded(largest: int) -> tuple[np.ndarray, np.ndarray]:
-        scale = np.maximum(np.maximum(needed, absolute.max((1, 2, 3)) / largest), 1e-30)
-        return np.rint(weights / scale[:, None, None, None]).astype(np.int32), scale
-
-    if bytes_do:
-        codes, scale = rounded(LARGEST_BYTE)
-        lost = np.square(codes * scale[:, None, None, None] - weights).sum((1, 2, 3))
-        if (lost <= LOST * np.square(weights).sum((1, 2, 3))).all():
-            return codes, scale
-    return rounded(LARGEST)
+    largest = np.maximum(absolute.max((1, 2, 3)), 1e-30)
+    codes = weights / (largest / LARGEST_BYTE)[:, None, None, None]
+    if (np.abs(codes - np.rint(codes)) < SAME).all():
+        return np.rint(codes).astype(np.int32), largest / LARGEST_BYTE
+    scale = np.maximum(needed, largest / LARGEST)
+    return np.rint(weights / scale[:, None, None, None]).astype(np.int32), scale
 
 
 def _fused(

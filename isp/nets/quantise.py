@@ -2,15 +2,17 @@
 
 Weights are int8 with a scale for each output channel, inputs of convolutions uint8 with one scale and zero point for
 the tensor (R. Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018, Sec. 3). Weights
-go to half of their range: processors of x86 without VNNI add two products in 16 bits, and 2 x 255 x 63 fits. It costs
-0.01 dB; with the whole range `flat` lost 2 dB there, and now its sums are those of all others. Sums,
-skips and outputs of convolutions stay float32; so do the first convolution, whose inputs hold figures as small as the
-noise, and all that is no convolution. Before, channels that share a tensor are brought near to one range by factors
-that cancel between the convolutions that write it and those that read it (M. Nagel et al., "Data-Free Quantization
-Through Weight Equalization and Bias Correction", ICCV 2019; the exponent as in G. Xiao et al., "SmoothQuant", ICML
-2023): of `flat`, it lowers the error of the integers by 10 dB. A range is the one of least squared error over the
-calibration set, whose parts count by the inverse of what is noise in them: steps should be fine where there is little
-to hide them.
+are rounded one after the other, each with regard for what those before it have changed (`rounded`), to half of their
+range: processors of x86 without VNNI add two products in 16 bits, and 2 x 255 x 63 fits. It costs 0.01 dB; with the
+whole range `flat` lost 2 dB there, and now its sums are those of all others. Sums, skips and outputs of convolutions
+stay float32; so do the first convolution, whose inputs hold figures as small as the noise and are planes of one picture,
+subtracted from each other, and all that is no convolution. Weights of other convolutions that stay float32 are rounded
+to 127, which the compiled kernel can make use of and nobody sees. Before, channels that share a tensor are brought near
+to one range by factors that cancel between the convolutions that write it and those that read it (M. Nagel et al.,
+"Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019; the exponent as in G. Xiao et al.,
+"SmoothQuant", ICML 2023): of `flat`, it lowers the error of the integers by 10 dB. A range is the one of least squared
+error over the calibration set, whose parts count by the inverse of what is noise in them: steps should be fine where
+there is little to hide them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,8 +28,11 @@ import numpy as np
 BALANCE = 0.75  # 1: channels of a tensor come to one range; 0: the weights that read them do
 SHARES = np.geomspace(1, 0.15, 16)  # of a tensor's whole range, tried for the least error
 SAMPLES = 8192  # of a tensor, for each part of the calibration set
+PATCHES = 512  # of a convolution's input, for each part of the calibration set
+DAMPING = 0.01  # of the mean square of what a weight sees: that no weight makes up for more than it should
 LEVELS = 255
 LARGEST = 63  # code of a weight
+KEPT = 127  # of the weights of what stays float32
 
 
 def quantise(
@@ -47,16 +53,26 @@ def quantise(
         raise ValueError(f"keep names convolution {bad[0]}; the network has {number}, counted from 0")
     equalise(graph, inputs)
     kept = [graph.convolutions()[i].output[0] for i in keep]
-    wanted = [node for node in graph.convolutions() if node.output[0] not in kept]
-    seen = values_of(graph.model, [node.input[0] for node in wanted], inputs, _samples)
     counts = np.ones(len(inputs)) if weights is None else np.asarray(weights)
+    nodes = [
+        node
+        for node in graph.convolutions()
+        if node.input[0] != graph.proto.input[0].name or node.output[0] not in kept
+    ]
+    seen = values_of(graph.model, [node.input[0] for node in nodes if node.output[0] not in kept], inputs, _samples)
+    patches = [
+        values_of(graph.model, [node.input[0]], inputs, partial(_patches, node))[node.input[0]] for node in nodes
+    ]
     tensors: dict[str, str] = {}
-    for node in wanted:
+    for node, what in zip(nodes, patches, strict=True):
         name = node.input[0]
+        if node.output[0] in kept:
+            graph.round_weights(node, what, counts)
+            continue
         if name not in tensors:
             tensors[name] = graph.in_bytes(node, *byte_range(seen[name], counts))
         node.input[0] = tensors[name]
-        graph.weights_in_bytes(node)
+        graph.weights_in_bytes(node, what, counts)
     onnx.checker.check_model(graph.model)
     return graph.model
 
@@ -139,6 +155,30 @@ def byte_range(values: np.ndarray, weights: np.ndarray) -> tuple[float, int]:
     return min(found)[1:]
 
 
+def rounded(
+    weights: np.ndarray, patches: np.ndarray, counts: np.ndarray, largest: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers for weights, out n, and what they leave missing in the mean of the output: each in turn makes up
+    for what rounding those before it has done to the output (E. Frantar et al., "GPTQ", ICLR 2023, Sec. 3).
+
+    patches: parts of what is seen by samples by n. counts: of each part, what a squared error counts. largest: of the
+    numbers.
+    """
+    share = counts / counts.sum()
+    mean = share @ patches.mean(1)
+    centred = (patches - mean).astype(np.float64)
+    hessian = np.einsum("p,psi,psj->ij", share, centred, centred, optimize=True)
+    hessian += DAMPING * max(float(np.trace(hessian)) / len(hessian), 1e-12) * np.eye(len(hessian))
+    factor = np.linalg.cholesky(np.linalg.inv(hessian)).T
+    left = weights.astype(np.float64)
+    codes = np.empty_like(left)
+    for i in range(left.shape[1]):
+        codes[:, i] = np.clip(np.round(left[:, i]), -largest, largest)
+        error = (left[:, i] - codes[:, i]) / factor[i, i]
+        left[:, i:] -= error[:, None] * factor[i, i:]
+    return codes.astype(np.int8), (weights - codes) @ mean
+
+
 class Graph:
     """An ONNX graph whose convolutions have constant weights and biases."""
 
@@ -186,10 +226,20 @@ class Graph:
         self._insert(reader, "QuantizeLinear", [name, *given], f"{name}.bytes")
         return self._insert(reader, "DequantizeLinear", [f"{name}.bytes", *given], f"{name}.in_bytes")
 
-    def weights_in_bytes(self, node: Any) -> None:
+    def round_weights(
+        self, node: Any, patches: np.ndarray, counts: np.ndarray, largest: int = KEPT
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """To whole numbers up to the largest, times a scale of each output channel; both."""
         weight = self.get(node.input[1])
-        scale = np.maximum(np.abs(weight).max((1, 2, 3)), 1e-12) / LARGEST
-        codes = np.round(weight / scale[:, None, None, None]).astype(np.int8)
+        scale = np.maximum(np.abs(weight).max((1, 2, 3)), 1e-12) / largest
+        codes, off = rounded(weight.reshape(len(weight), -1) / scale[:, None], patches, counts, largest)
+        codes = codes.reshape(weight.shape)
+        self.set(node.input[1], codes * scale[:, None, None, None])
+        self.set(node.input[2], self.get(node.input[2]) + scale * off)
+        return codes, scale
+
+    def weights_in_bytes(self, node: Any, patches: np.ndarray, counts: np.ndarray) -> None:
+        codes, scale = self.round_weights(node, patches, counts, LARGEST)
         given = [
             self.add(f"{node.input[1]}.codes", codes),
             self.add(f"{node.input[1]}.scale", scale.astype(np.float32)),
@@ -257,3 +307,18 @@ def _samples(values: list[np.ndarray]) -> np.ndarray:
     flat = [x.ravel() for x in values]
     step = max(min(map(len, flat)) // SAMPLES, 1) | 1  # odd: of all rows and columns
     return np.stack([x[: min(map(len, flat)) : step] for x in flat])
+
+
+def _patches(node: Any, values: list[np.ndarray]) -> np.ndarray:
+    """What a convolution's kernel sees of each part at PATCHES places: parts, places, in x k x k."""
+    attributes = {a.name: list(a.ints) for a in node.attribute}
+    kernel, stride = attributes["kernel_shape"], attributes.get("strides", [1, 1])
+    found = []
+    for x in values:
+        top, left, bottom, right = attributes.get("pads", [0] * 4)
+        padded = np.pad(x[0], ((0, 0), (top, bottom), (left, right)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, (1, 2))[:, :: stride[0], :: stride[1]]
+        places = np.random.default_rng(0).integers(windows.shape[1] * windows.shape[2], size=PATCHES)
+        rows, columns = np.divmod(places, windows.shape[2])
+        found.append(windows[:, rows, columns].swapaxes(0, 1).reshape(PATCHES, -1))
+    return np.stack(found)
