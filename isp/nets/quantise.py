@@ -5,7 +5,7 @@ the tensor (R. Krishnamoorthi, "Quantizing deep convolutional networks for effic
 are rounded one after the other, each with regard for what those before it have changed (`rounded`), to half of their
 range: processors of x86 without VNNI add two products in 16 bits, and 2 x 255 x 63 fits. It costs 0.01 dB; with the
 whole range `flat` lost 2 dB there, and now its sums are those of all others. Sums, skips and outputs of convolutions
-stay float32; so do the first convolution, whose inputs hold figures as small as the noise and are planes of one picture,
+stay float32; so do the first convolution, whose inputs hold figures as small as the noise and are planes of a picture,
 subtracted from each other, and all that is no convolution. Weights of other convolutions that stay float32 are rounded
 to 127, which the compiled kernel can make use of and nobody sees. Before, channels that share a tensor are brought near
 to one range by factors that cancel between the convolutions that write it and those that read it (M. Nagel et al.,
