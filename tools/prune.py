@@ -10,12 +10,13 @@ from pathlib import Path
 EXAMPLES = """\
 examples:
   python -m tools.prune models/mine --data photos/ -o models/mine-pruned
+  python -m tools.prune models/mine --data photos/ --units 16 32 20 17 32 32 -o models/narrow    a start for a recipe
   python -m tools.prune pyramid-large --data photos/ dead-leaves --batches 400 -o models/pyramid-large -Y
 
 Training leaves some ReLUs at 0 for good (`idle` in a run's log). Those that are 0 for all of the noisy windows that a
 recipe makes of the pictures are left out: on such pictures the model computes what it did, in less time. Too few
-batches leave out units that are wanted. Of pyramids with plain ReLUs. Exports beside the weights belong to them: make
-them anew (tools.export, tools.quantise).
+batches leave out units that are wanted. --units leaves fewer, which is a start for more training. Of pyramids with
+plain ReLUs. Exports beside the weights belong to them: make them anew (tools.export, tools.quantise).
 
 exit code: 0 written, 2 wrong usage, no such model, or a folder that exists
 """
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--data", nargs="+", required=True, metavar="FOLDER", help="photographs, or dead-leaves")
     add("--recipe", default="wide", metavar="NAME", help="of pairs; default: wide")
     add("--batches", type=int, default=200, metavar="N", help=f"of {BATCH} windows; default: 200")
+    add(
+        "--units", type=int, nargs="+", metavar="N", help="of each block, those that add most; default: all that are on"
+    )
     add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
     add("-Y", "--overwrite", action="store_true", help="replace a model that is there (refused otherwise)")
     arguments = parser.parse_args(argv)
@@ -69,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     stream = PairStream(source, load_recipe(arguments.recipe), CameraChoice("random"), batch=BATCH, size=SIDE)
     pairs = tqdm(islice(stream, arguments.batches), total=arguments.batches, unit="batch", disable=None)
     batches = (Batch.of(one, torch.device("cpu")) for one in pairs)
-    smaller = prune(model, ((batch.packed, batch.sigma) for batch in batches))
+    smaller = prune(model, ((batch.packed, batch.sigma) for batch in batches), arguments.units)
     metadata = {name: text for name, text in header.items() if name not in ("config", "mosaic", "target", "version")}
     half = _stored_as_half(weights)
     save_model(arguments.output, smaller, metadata=metadata, half=half, overwrite=arguments.overwrite)

@@ -1,13 +1,14 @@
-"""A network without the units that rest: ReLUs that are 0 for all that it is shown.
+"""A network without the units that rest: ReLUs that are 0 for all that it is shown; or with few, to be trained again.
 
-On that it computes what it did, to rounding, and for less; what it is shown should be as varied as what it is for.
+Without those that rest it computes what it did on that, to rounding, and for less; what it is shown should be as varied
+as what it is for.
 After H. Hu et al., "Network Trimming: A Data-Driven Neuron Pruning Approach towards Efficient Deep Architectures",
 2016, of which only the units are taken here that are never on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,10 +19,12 @@ from isp.nets.model import Model
 from isp.nets.pyramid import Pyramid
 
 
-def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Model:
+def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]], units: Sequence[int] | None = None) -> Model:
     """A model whose blocks have only the units that were on for one of the batches (packed and sigma, B 4 h w), and one
     at least.
 
+    units: how many of these each block has, at most, in their order: those that add most to its output, as their mean
+    square and the weights that read them have it.
     Raises ValueError for another network than a pyramid with plain ReLUs, whose blocks alone can be of any inner width.
     """
     if not isinstance(model.network, Pyramid):
@@ -29,11 +32,15 @@ def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Model:
     if slope := model.config.arguments.get("slope"):
         raise ValueError(f"only plain ReLUs rest, and those of this pyramid have a slope of {slope}")
     blocks = {name: block for name, block in model.network.named_modules() if isinstance(block, Block)}
+    if units is not None and (len(units) != len(blocks) or min(units) < 1):
+        raise ValueError(f"units are {[*units]}; the pyramid has {len(blocks)} blocks, each of one at least")
     most = {name: torch.full((block.first.out_channels,), -torch.inf) for name, block in blocks.items()}
+    added = {name: torch.zeros(block.first.out_channels) for name, block in blocks.items()}
 
     def watch(name: str) -> torch.utils.hooks.RemovableHandle:
         def note(module: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
             most[name] = torch.maximum(most[name], made.amax((0, 2, 3)).cpu())
+            added[name] += made.relu().square().sum((0, 2, 3)).cpu()
 
         return blocks[name].first.register_forward_hook(note)
 
@@ -46,13 +53,16 @@ def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Model:
         for handle in handles:
             handle.remove()
     kept = {name: torch.nonzero(x.gt(0) | (x == x.max())).flatten() for name, x in most.items()}
+    for (name, block), number in zip(blocks.items(), units or (), strict=units is not None):
+        read = block.second.weight.detach().square().sum((0, 2, 3)).cpu()
+        kept[name] = kept[name][(added[name] * read)[kept[name]].argsort(descending=True)[:number].sort().values]
     inner = [len(kept[name]) for name in blocks]
     arguments = {**model.config.arguments, "inner": inner}
     smaller = Model(replace(model.config, arguments=arguments))
     state = dict(model.network.state_dict())
-    for name, units in kept.items():
-        state[f"{name}.first.weight"] = state[f"{name}.first.weight"][units]
-        state[f"{name}.first.bias"] = state[f"{name}.first.bias"][units]
-        state[f"{name}.second.weight"] = state[f"{name}.second.weight"][:, units]
+    for name, which in kept.items():
+        state[f"{name}.first.weight"] = state[f"{name}.first.weight"][which]
+        state[f"{name}.first.bias"] = state[f"{name}.first.bias"][which]
+        state[f"{name}.second.weight"] = state[f"{name}.second.weight"][:, which]
     smaller.network.load_state_dict(state)
     return smaller.train(model.training)

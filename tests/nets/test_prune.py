@@ -54,6 +54,27 @@ def test_what_is_on_once_stays() -> None:
     assert found[0] < found[1]
 
 
+def test_those_that_add_most_are_left() -> None:
+    """Of each block as many as are asked for; those that weights ten times as large read, and not the one of them that
+    rests."""
+    model = resting((1, 4), (), (0, 3, 9), (), (5,))
+    blocks: list[Any] = [block for block in model.network.modules() if isinstance(block, Block)]
+    with torch.no_grad():
+        blocks[1].second.weight[:, [0, 3]] *= 10
+        blocks[2].second.weight[:, [1, 3, 6]] *= 10
+    smaller = prune(model, batches(0), units=[4, 2, 2, 1, 3])
+    assert smaller.config.arguments["inner"] == [4, 2, 2, 1, 3]
+    left: list[Any] = [block for block in smaller.network.modules() if isinstance(block, Block)]
+    for number, which in ((1, [0, 3]), (2, [1, 6])):
+        assert torch.equal(left[number].first.weight, blocks[number].first.weight[which])
+        assert torch.equal(left[number].first.bias, blocks[number].first.bias[which])
+        assert torch.equal(left[number].second.weight, blocks[number].second.weight[:, which])
+        assert torch.equal(left[number].second.bias, blocks[number].second.bias)
+    for wrong in ([4, 2, 7, 1], [4, 2, 7, 1, 0]):
+        with pytest.raises(ValueError, match="the pyramid has 5 blocks, each of one at least"):
+            prune(model, batches(0), units=wrong)
+
+
 def test_others_are_refused() -> None:
     for config, message in (
         (("flat", {"planes": 8}), "only a pyramid can be pruned, got flat"),
