@@ -26,7 +26,10 @@ else:
                 if name not in vars(cls):
                     setattr(cls, name, vars(_Methods)[name])
             cls.__signature__ = _Signature()
-            return _dataclass(init=False, repr=False, eq=False)(cls)
+            _dataclass(init=False, repr=False, eq=False)(cls)
+            assert all(f.init and f.repr and f.compare and not f.kw_only for f in fields(cls))
+            cls.__dataclass_params__.frozen, cls.__dataclass_params__.repr, cls.__dataclass_params__.eq = True, True, eq
+            return cls
 
         return of
 
@@ -54,10 +57,14 @@ else:
                 self.__post_init__()
 
         def __setattr__(self, name: str, value: Any) -> None:
-            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+            if _is_frozen(self, name):
+                raise FrozenInstanceError(f"cannot assign to field {name!r}")
+            object.__setattr__(self, name, value)
 
         def __delattr__(self, name: str) -> None:
-            raise FrozenInstanceError(f"cannot delete field {name!r}")
+            if _is_frozen(self, name):
+                raise FrozenInstanceError(f"cannot delete field {name!r}")
+            object.__delattr__(self, name)
 
         def __repr__(self) -> str:
             return (
@@ -70,6 +77,10 @@ else:
         def __hash__(self) -> int:
             return hash(_values(self))
 
+    def _is_frozen(self: Any, name: str) -> bool:
+        """Whether it is a field; of the class itself, which is none that somebody made of it, all are."""
+        return "__dataclass_fields__" in vars(type(self)) or name in self.__dataclass_fields__
+
     def _values(self: Any) -> tuple[Any, ...]:
         return tuple(getattr(self, f.name) for f in fields(self))
 
@@ -79,6 +90,9 @@ else:
         def __get__(self, instance: Any, owner: Any) -> Any:
             from inspect import Parameter, Signature
 
+            if owner.__init__ is not _Methods.__init__:  # of a class that somebody made of this one
+                found = Signature.from_callable(owner.__init__)
+                return found.replace(parameters=[*found.parameters.values()][1:])
             parameters = []
             for f in fields(owner):
                 default = f.default if f.default is not MISSING else f.default_factory

@@ -17,6 +17,8 @@ from typing import Any
 
 def _quoted(path: bytes) -> str:
     """urllib.parse.quote_from_bytes, for pathlib, which keeps it."""
+    if isinstance(there := sys.modules.get("urllib.parse"), _StandIn):
+        _withdraw(there)
     quoted: str = import_module("urllib.parse").quote_from_bytes(path)
     return quoted
 

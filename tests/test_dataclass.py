@@ -96,6 +96,31 @@ def test_without_eq_each_is_itself() -> None:
     assert one != cls(1.0)
 
 
+class More(Kept):
+    def __init__(self, z: int) -> None:
+        super().__init__(float(z))
+        self.z = z
+
+
+def test_classes_that_are_made_of_it() -> None:
+    """As of Python's: what is new can be set, and what was a field cannot; dataclasses of it have to be frozen."""
+    more = More(3)
+    assert (more.x, more.y, more.z) == (3.0, 2.0, 3)
+    assert [*inspect.signature(More).parameters] == ["z"]
+    more.z = 4
+    del more.z
+    with pytest.raises(FrozenInstanceError, match="cannot assign to field 'x'"):
+        more.x = 1.0  # type: ignore[misc]
+
+    @dataclasses.dataclass(frozen=True)
+    class Third(Kept):
+        z: float = 3.0
+
+    assert Third(1.0) == Third(1.0, 2.0, 3.0)
+    with pytest.raises(TypeError, match="cannot inherit non-frozen dataclass from a frozen one"):
+        dataclasses.dataclass(frozen=False)(type("Fourth", (Kept,), {"__annotations__": {"z": float}}))
+
+
 def test_it_goes_to_another_process() -> None:
     there = pickle.loads(pickle.dumps(Kept(1.0)))  # noqa: S301 - what was made a line above
     assert there == Kept(1.0)

@@ -55,5 +55,9 @@ def test_a_module_that_is_needed_early_is_loaded_early() -> None:
     assert run(code) == "['ast', 'gettext', 'inspect', 'numpy._typing']"
 
 
+def test_a_path_is_quoted_early_too() -> None:
+    assert run(BEGIN + "import pathlib; print(pathlib.Path('/a b').as_uri()); startup.finish()") == "file:///a%20b"
+
+
 def test_garbage_is_collected_again() -> None:
     assert run(BEGIN + "import gc; off = gc.isenabled(); startup.finish(); print(off, gc.isenabled())") == "False True"

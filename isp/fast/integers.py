@@ -244,9 +244,14 @@ def _of_words(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     absolute = np.abs(weights)
     needed = absolute.sum((1, 2, 3)) * WORD / (SUM * (1 - 1e-3))  # less what rounding may add
     largest = np.maximum(absolute.max((1, 2, 3)), 1e-30)
-    codes = weights / (largest / LARGEST_BYTE)[:, None, None, None]
-    if (np.abs(codes - np.rint(codes)) < SAME).all():
-        return np.rint(codes).astype(np.int32), largest / LARGEST_BYTE
+    scale = largest / LARGEST_BYTE
+    for most in range(LARGEST_BYTE, LARGEST_BYTE - 8, -1):  # of a channel whose largest has become smaller
+        codes = weights / (largest / most)[:, None, None, None]
+        whole = (np.abs(codes - np.rint(codes)) < SAME).all((1, 2, 3))
+        scale = np.where(whole & (scale == largest / LARGEST_BYTE), largest / most, scale)
+    codes = weights / scale[:, None, None, None]
+    if (np.abs(codes - np.rint(codes)) < SAME).all() and (needed <= scale).all():
+        return np.rint(codes).astype(np.int32), scale
     scale = np.maximum(needed, largest / LARGEST)
     return np.rint(weights / scale[:, None, None, None]).astype(np.int32), scale
 
@@ -503,7 +508,7 @@ class Stream:
 
 def aligned(count: int) -> np.ndarray:
     """So many bytes of 0, from an address that is a multiple of ALIGNED."""
-    memory = np.zeros(count + ALIGNED, np.uint8)
+    memory = np.zeros(count + 2 * ALIGNED, np.uint8)  # as much again for what is read beyond the end and not used
     first = -memory.ctypes.data % ALIGNED
     return memory[first : first + count]
 
@@ -562,7 +567,7 @@ def _layout(network: Network, name: str, kind: str, width: int) -> tuple[int, in
 
 def column_bytes(network: Network) -> float:
     """What a column of a tile needs in the network, however high it is."""
-    return sum((count + 1) * _layout(network, *key, 4096)[1] / 4096 for key, count in network.rows.items())
+    return sum((count + 2) * _layout(network, *key, 4096)[1] / 4096 for key, count in network.rows.items())
 
 
 def _from(form: Form, offset: int) -> Form:

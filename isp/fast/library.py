@@ -65,7 +65,9 @@ def _built() -> Path:
     program = shutil.which(compiler[0]) if compiler else None
     if program is None:
         raise UnavailableError(f"no C compiler: {compiler[0] if compiler else 'cc'} is not on the path")
-    flags = [*FLAGS, *(WIDEST if MACHINE in ("x86_64", "AMD64") else ()), *compiler[1:]]  # of two, the last one counts
+    ours = [*FLAGS, *(WIDEST if MACHINE in ("x86_64", "AMD64") else ())]
+    first = next((i for i, word in enumerate(compiler) if i and word.startswith("-")), len(compiler))
+    flags = [*compiler[1:first], *ours, *compiler[first:]]  # of two that contradict each other the last one counts
     path = cache_folder() / f"kernel-{_key(Path(program), flags)}.so"
     try:
         own_folder()

@@ -61,18 +61,19 @@ def quantise(
     ]
     seen = values_of(graph.model, [node.input[0] for node in nodes if node.output[0] not in kept], inputs, _samples)
     patches = [
-        values_of(graph.model, [node.input[0]], inputs, partial(_patches, node))[node.input[0]] for node in nodes
+        values_of(graph.model, [node.input[0]], inputs, partial(_patches, node, graph.get(node.input[1]).shape))
+        for node in nodes
     ]
     tensors: dict[str, str] = {}
     for node, what in zip(nodes, patches, strict=True):
         name = node.input[0]
         if node.output[0] in kept:
-            graph.round_weights(node, what, counts)
+            graph.round_weights(node, what[name], counts)
             continue
         if name not in tensors:
             tensors[name] = graph.in_bytes(node, *byte_range(seen[name], counts))
         node.input[0] = tensors[name]
-        graph.weights_in_bytes(node, what, counts)
+        graph.weights_in_bytes(node, what[name], counts)
     onnx.checker.check_model(graph.model)
     return graph.model
 
@@ -309,15 +310,18 @@ def _samples(values: list[np.ndarray]) -> np.ndarray:
     return np.stack([x[: min(map(len, flat)) : step] for x in flat])
 
 
-def _patches(node: Any, values: list[np.ndarray]) -> np.ndarray:
-    """What a convolution's kernel sees of each part at PATCHES places: parts, places, in x k x k."""
-    attributes = {a.name: list(a.ints) for a in node.attribute}
-    kernel, stride = attributes["kernel_shape"], attributes.get("strides", [1, 1])
+def _patches(node: Any, shape: tuple[int, ...], values: list[np.ndarray]) -> np.ndarray:
+    """What a convolution's kernel sees of each part at PATCHES places: parts, places, in x k x k. Of one in groups or
+    with holes, zeros: as if nothing were known."""
+    ints = {a.name: list(a.ints) for a in node.attribute}
+    if values[0].shape[1] != shape[1] or {*ints.get("dilations", [1])} != {1}:
+        return np.zeros((len(values), 1, int(np.prod(shape[1:]))), np.float32)
+    top, left, bottom, right = ints.get("pads", [0] * 4)
+    down, across = ints.get("strides", [1, 1])
     found = []
     for x in values:
-        top, left, bottom, right = attributes.get("pads", [0] * 4)
         padded = np.pad(x[0], ((0, 0), (top, bottom), (left, right)))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, (1, 2))[:, :: stride[0], :: stride[1]]
+        windows = np.lib.stride_tricks.sliding_window_view(padded, shape[2:], (1, 2))[:, ::down, ::across]
         places = np.random.default_rng(0).integers(windows.shape[1] * windows.shape[2], size=PATCHES)
         rows, columns = np.divmod(places, windows.shape[2])
         found.append(windows[:, rows, columns].swapaxes(0, 1).reshape(PATCHES, -1))

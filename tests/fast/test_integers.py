@@ -317,7 +317,9 @@ def test_sums_fit_into_32_bits(name: str) -> None:
     assert kept, "the first convolution reads words"
     # what stays float32 in the file keeps ten bits and more of its weights, or those to which it was rounded there
     assert min(np.abs(c.weights).max((1, 2, 3)).min() for c in kept if c.source == network.input) > 500
-    assert min(np.abs(c.weights).max((1, 2, 3)).min() for c in kept) >= 127
+    assert min(np.abs(c.weights).max((1, 2, 3)).min() for c in kept) >= 64
+    if name == "pyramid":  # made by a quantise that rounds them
+        assert [np.abs(c.weights).max() for c in kept if c.source != network.input] == [127]
 
 
 @needs_packages

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from isp.fast.library import UnavailableError, library
+from isp.fast.library import FLAGS, UnavailableError, library
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +36,16 @@ def reason() -> str:
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler -O1")
     assert reason() == "no C compiler: no-such-compiler is not on the path"
+
+
+def test_a_compiler_behind_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands before the flags is the compiler; flags of CC come after ours, and count."""
+    said = script(tmp_path / "ccache", f'echo "$@" > {tmp_path}/words; exec "$@"')
+    monkeypatch.setenv("CC", f"{said} cc -O1")
+    assert isinstance(library(), ctypes.CDLL)
+    words = (tmp_path / "words").read_text().split()
+    assert words[:2] == ["cc", FLAGS[0]]
+    assert words.index("-O1") > words.index("-O3")
 
 
 def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,8 +238,9 @@ def test_patches_are_what_a_convolution_sees(kernel: int, stride: int, pad: int)
     node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=shape, strides=[stride] * 2, pads=[pad] * 4)
     x = torch.rand(1, 3, 12, 8, generator=torch.Generator().manual_seed(1))
     y = torch.nn.functional.conv2d(x, weights, stride=stride, padding=pad)[0].flatten(1)
-    made = weights.flatten(1) @ torch.from_numpy(_patches(node, [x.numpy()])[0]).T  # out, places
+    made = weights.flatten(1) @ torch.from_numpy(_patches(node, tuple(weights.shape), [x.numpy()])[0]).T  # out, places
     assert made.shape == (4, PATCHES)
     nearest = (made[:, :, None] - y[:, None]).abs().amax(0).min(1)
     assert nearest.values.max() < 1e-5
     assert len(nearest.indices.unique()) > 0.9 * y.shape[1]
+    assert not _patches(node, (4, 1, kernel, kernel), [x.numpy()]).any(), "in groups: rounded to the nearest"
