@@ -244,14 +244,15 @@ def _of_words(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     absolute = np.abs(weights)
     needed = absolute.sum((1, 2, 3)) * WORD / (SUM * (1 - 1e-3))  # less what rounding may add
     largest = np.maximum(absolute.max((1, 2, 3)), 1e-30)
-    scale = largest / LARGEST_BYTE
+    scale, whole = np.zeros_like(largest), np.zeros(len(largest), bool)
     for most in range(LARGEST_BYTE, LARGEST_BYTE - 8, -1):  # of a channel whose largest has become smaller
         codes = weights / (largest / most)[:, None, None, None]
-        whole = (np.abs(codes - np.rint(codes)) < SAME).all((1, 2, 3))
-        scale = np.where(whole & (scale == largest / LARGEST_BYTE), largest / most, scale)
-    codes = weights / scale[:, None, None, None]
-    if (np.abs(codes - np.rint(codes)) < SAME).all() and (needed <= scale).all():
-        return np.rint(codes).astype(np.int32), scale
+        now = ~whole & (np.abs(codes - np.rint(codes)) < SAME).all((1, 2, 3))
+        scale, whole = np.where(now, largest / most, scale), whole | now
+        if whole.all() or not whole.any():
+            break
+    if whole.all() and (needed <= scale).all():
+        return np.rint(weights / scale[:, None, None, None]).astype(np.int32), scale
     scale = np.maximum(needed, largest / LARGEST)
     return np.rint(weights / scale[:, None, None, None]).astype(np.int32), scale
 
