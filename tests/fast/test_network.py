@@ -324,7 +324,8 @@ def test_bfloat16_is_as_near_as_integers(name: str, tmp_path: Path) -> None:
     error = np.sqrt(np.square(found - expected).mean())
     assert 0 < error < np.sqrt((shot * clean + read).mean()) / 10
     if name in QUANTISED:
-        rough = network.camera_rgb(raw, resolve(raw.meta, RenderOptions(model=name, precision="int8")), 2, memory=3e7)
+        options = RenderOptions(model=name, precision="int8", runtime="openvino")
+        rough = network.camera_rgb(raw, resolve(raw.meta, options), 2, memory=3e7)
         assert error < 1.1 * np.sqrt(np.square(rough - expected).mean())
 
 
