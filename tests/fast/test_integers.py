@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from ctypes import CDLL
 from dataclasses import replace
@@ -241,7 +242,7 @@ def short_vectors(tmp_path_factory: pytest.TempPathFactory) -> CDLL:
     path = tmp_path_factory.mktemp("kernel") / "kernel.so"
     flags = ["-march=alderlake" if flag == "-march=native" else flag for flag in FLAGS]
     try:
-        _compile([os.environ.get("CC") or "cc", *flags], path)
+        _compile([*shlex.split(os.environ.get("CC") or "cc"), *flags], path)
         return _load(path)
     except UnavailableError as error:
         pytest.skip(f"needs a compiler that knows AVX-VNNI: {error}")
