@@ -54,11 +54,8 @@ def quantise(
     equalise(graph, inputs)
     kept = [graph.convolutions()[i].output[0] for i in keep]
     counts = np.ones(len(inputs)) if weights is None else np.asarray(weights)
-    nodes = [
-        node
-        for node in graph.convolutions()
-        if node.input[0] != graph.proto.input[0].name or node.output[0] not in kept
-    ]
+    first = graph.proto.input[0].name
+    nodes = [node for node in graph.convolutions() if node.input[0] != first or node.output[0] not in kept]
     seen = values_of(graph.model, [node.input[0] for node in nodes if node.output[0] not in kept], inputs, _samples)
     patches = [
         values_of(graph.model, [node.input[0]], inputs, partial(_patches, node, graph.get(node.input[1]).shape))
