@@ -59,9 +59,10 @@ struct step {
 #define MATRICES 0
 #endif
 
-/* Lanes of a vector and vectors of a step; 0 where nothing runs. */
+/* Lanes of a vector and vectors of a step; 0 where nothing runs. Whether bytes lie in words. */
 int isp_integers_lanes(void) { return LANES; }
 int isp_integers_vectors(void) { return MOST_VECTORS; }
+int isp_integers_pairs(void) { return PAIRS; }
 
 /* Whether there are matrices too, for which a process has to ask Linux. */
 int isp_integers_matrices(void) {
@@ -143,7 +144,7 @@ FORCED void finish_sums(const struct step *s, const struct rows *r, const int V,
             UNROLLED for (int p = 0; p < P; p++) value[p] = larger(value[p], times(value[p], slope));
         if (r->bytes) {
             const int64_t pitch = (int64_t)s->spread * s->bytes.site;
-            uint8_t *at = r->bytes + (int64_t)column * s->bytes.site + v * LANES;
+            uint8_t *at = r->bytes + (int64_t)column * s->bytes.site + v * (1 + PAIRS) * LANES;
             UNROLLED for (int p = 0; p < P; p++)
                 store_bytes(at + p * pitch, nearest(times_plus(value[p], coarse, zero)), left);
         }
@@ -441,6 +442,7 @@ void isp_integers(const float *planes, int32_t count, int32_t height, int32_t wi
 
 int isp_integers_lanes(void) { return 0; }
 int isp_integers_vectors(void) { return 0; }
+int isp_integers_pairs(void) { return 0; }
 int isp_integers_matrices(void) { return 0; }
 
 void isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,

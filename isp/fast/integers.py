@@ -76,11 +76,21 @@ class Convolution(NamedTuple):
 
 class Arithmetic(NamedTuple):
     """How the kernel computes on a processor. lanes: channels in a vector of sums. vectors: of a step, at most.
-    matrices: whether sums are products of matrices (AMX)."""
+    matrices: whether sums are products of matrices (AMX). pairs: whether bytes lie in words and are multiplied as they
+    are, two products to a sum (AVX2)."""
 
     lanes: int = 16
     vectors: int = 4
     matrices: bool = False
+    pairs: bool = False
+
+    def group(self, reads: str) -> int:
+        """Channels whose products go to a sum at once."""
+        return 2 if self.pairs or (reads == "words" and not self.matrices) else 4
+
+    def each(self, kind: str) -> int:
+        """Bytes of a value, from one to the next."""
+        return {"bytes": 1 + self.pairs, "words": 2 - self.matrices, "halves": 2}[kind]
 
 
 class Part(NamedTuple):
@@ -185,7 +195,7 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arit
         raise ValueError(f"{min(both)} is read in bytes and in words")
     if convolutions[-1].result != graph.output or level[graph.output] != 0 or graph.output in readers:
         raise ValueError(f"{graph.output} is not what the last convolution makes for nobody else, at the input's size")
-    filled = {**dict.fromkeys(coded, 4), **dict.fromkeys(words, 4 if arithmetic.matrices else 2)}
+    filled = {**dict.fromkeys(coded, arithmetic.group("bytes")), **dict.fromkeys(words, arithmetic.group("words"))}
     parts = [parts_of(c, filled.get(c.result, 1), arithmetic) for c in convolutions]
     network = Network(
         channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words,
@@ -351,14 +361,16 @@ def arithmetic_here() -> Arithmetic:
     found = library()
     if isinstance(found, UnavailableError) or not (lanes := found.isp_integers_lanes()):
         return Arithmetic()
-    return Arithmetic(lanes, found.isp_integers_vectors(), bool(found.isp_integers_matrices()))
+    return Arithmetic(
+        lanes, found.isp_integers_vectors(), bool(found.isp_integers_matrices()), bool(found.isp_integers_pairs())
+    )
 
 
 def parts_of(c: Convolution, even: int, arithmetic: Arithmetic) -> list[Part]:
     """A convolution's channels in steps of as many vectors as there may be. even: to a multiple of so many channels
     what is stored is filled up."""
-    lanes, most, matrix = arithmetic
-    group, kind = (4, np.int8) if c.reads == "bytes" else (4, np.int16) if matrix else (2, np.int16)
+    lanes, most, matrix, pairs = arithmetic
+    group, kind = arithmetic.group(c.reads), np.int16 if pairs or c.reads == "words" else np.int8
     quarters = 4 if c.shuffle else 1
     channels = len(c.weights) // quarters
     vectors = -(-channels // lanes)
@@ -459,7 +471,8 @@ class Stream:
             if kind == "bytes":
                 lines = memory[at : at + (rows + 1) * row].reshape(rows + 1, row)
                 borders = lines[:, :site], lines[:, (width + 1) * site :], lines[-1]
-                self.borders += [(border, network.bytes[name].zero) for border in borders]
+                each = np.int16 if network.arithmetic.pairs else np.uint8
+                self.borders += [(border.view(each), network.bytes[name].zero) for border in borders]
             high = (width + 2) * site if network.arithmetic.matrices and kind == "words" else 0
             forms[name, kind] = Form(memory.ctypes.data + at + site, row, high, site, rows)
             at += (rows + 2) * row
@@ -470,7 +483,7 @@ class Stream:
         height, width = network.size(c.source, self.height, self.width)
         kernel = c.weights.shape[2]
         stride = 2 if kernel == 2 else 1
-        groups = -(-c.weights.shape[1] // (4 if c.reads == "bytes" else 2))
+        groups = -(-c.weights.shape[1] // network.arithmetic.group(c.reads))
         wide = 0 if c.reads == "bytes" else 2 if network.arithmetic.matrices and part.weights.shape[0] == 1 else 1
         step = Step(
             weights=self._at(part.weights), scale=self._at(part.scale), bias=self._at(part.bias),
@@ -483,9 +496,9 @@ class Stream:
         for i, name in enumerate(c.added):
             step.added[i] = _from(forms[name, "halves"], 2 * part.first)
             step.adds[i] = self.number[name]
-        for kind, bytes_each in (("bytes", 1), ("words", 1 if network.arithmetic.matrices else 2), ("halves", 2)):
+        for kind in ("bytes", "words", "halves"):
             if (form := forms.get((c.result, kind))) is not None:
-                setattr(step, kind, _from(form, bytes_each * part.first))
+                setattr(step, kind, _from(form, network.arithmetic.each(kind) * part.first))
         if c.result in network.bytes:
             step.coarse, step.zero = 1 / network.bytes[c.result].scale, network.bytes[c.result].zero
         if c.result in network.words:
@@ -560,9 +573,9 @@ def _reached(network: Network, c: Convolution, done: dict[str, int], height: int
 
 def _layout(network: Network, name: str, kind: str, width: int) -> tuple[int, int]:
     """Bytes from site to site and from row to row."""
-    even = {"bytes": 4, "words": 4 if network.arithmetic.matrices else 2, "halves": MOST_LANES}[kind]
+    even = MOST_LANES if kind == "halves" else network.arithmetic.group(kind)
     apart = network.arithmetic.matrices and kind == "words"  # a plane of lower halves and one of upper ones
-    site = -(-network.channels[name] // even) * even * (1 if kind == "bytes" or apart else 2)
+    site = -(-network.channels[name] // even) * even * network.arithmetic.each(kind)
     return site, -(-(network.size(name, 0, width)[1] + 2) * site * (1 + apart) // ALIGNED) * ALIGNED
 
 

@@ -1,5 +1,6 @@
 /* What integers.c does with a vector of sums: with AVX-512 VNNI, or with AVX-VNNI, whose vectors are half as long and half
-as many. Included by it; RUNS: whether there is one of them, LONG: the first. */
+as many, or with AVX2. Included by it; RUNS: whether there is one of them, LONG: the first, PAIRS: the last, which has
+products of words only, in pairs, so that bytes lie in words too. */
 
 #define FORCED static inline __attribute__((always_inline))
 #define UNROLLED _Pragma("GCC unroll 24")
@@ -8,6 +9,7 @@ as many. Included by it; RUNS: whether there is one of them, LONG: the first. */
 #include <immintrin.h>
 #define RUNS 1
 #define LONG 1
+#define PAIRS 0
 
 enum { LANES = 16, MOST_VECTORS = 4 };         /* sums in a vector; vectors of a step */
 enum { P1 = 24, P2 = 14, P3 = 9, P4 = 6 };     /* columns at once, of so many vectors: as many as there are registers for */
@@ -88,12 +90,18 @@ FORCED void store_planes(const floats *column, const int columns, int channels, 
     }
 }
 
-#elif defined(__AVXVNNI__) && defined(__FMA__) && defined(__F16C__)
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include <immintrin.h>
 #define RUNS 1
 #define LONG 0
-
+#ifdef __AVXVNNI__
+#define PAIRS 0
 enum { LANES = 8, MOST_VECTORS = 3 };
+#else
+#define PAIRS 1
+enum { LANES = 8, MOST_VECTORS = 2 };
+#endif
+
 enum { P1 = 12, P2 = 6, P3 = 4, P4 = 2 };
 typedef __m256i ints;
 typedef __m256 floats;
@@ -112,6 +120,15 @@ FORCED floats times_plus(floats a, floats b, floats c) { return _mm256_fmadd_ps(
 FORCED floats larger(floats a, floats b) { return _mm256_max_ps(a, b); }
 FORCED floats smaller(floats a, floats b) { return _mm256_min_ps(a, b); }
 
+#if PAIRS
+
+FORCED void add_products(const int words, ints *sum, ints all, ints weight) {
+    ints products;
+    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(*sum), "=&x"(products) : "x"(all), "x"(weight));
+}
+
+#else
+
 FORCED void add_products(const int words, ints *sum, ints all, ints weight) {
     if (words)
         __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(*sum) : "x"(all), "x"(weight));
@@ -119,16 +136,28 @@ FORCED void add_products(const int words, ints *sum, ints all, ints weight) {
         __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(*sum) : "x"(all), "x"(weight));
 }
 
-FORCED void store_words(uint8_t *to, ints x, int count) {
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+#endif
+
+FORCED __m128i eight_words(ints x) {
+    return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+}
+
+FORCED void store_eight(uint8_t *to, __m128i words, int count) {
     if (count >= LANES)
         _mm_storeu_si128((__m128i *)to, words);
     else
         memcpy(to, &words, 2 * count);
 }
 
+FORCED void store_words(uint8_t *to, ints x, int count) { store_eight(to, eight_words(x), count); }
+
 FORCED void store_bytes(uint8_t *to, ints x, int count) {
-    __m128i bytes = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    if (PAIRS) {
+        const __m128i words = _mm_max_epi16(eight_words(x), _mm_setzero_si128());
+        store_eight(to, _mm_min_epi16(words, _mm_set1_epi16(255)), count);
+        return;
+    }
+    __m128i bytes = eight_words(x);
     bytes = _mm_packus_epi16(bytes, bytes);
     memcpy(to, &bytes, count >= LANES ? LANES : count);
 }
