@@ -45,6 +45,7 @@ struct step {
     int32_t down, right;        /* where that quarter lies */
     int32_t vectors, channels;  /* of LANES channels; of these, how many there are */
     int32_t chunks, span;       /* of groups in a row of taps, and groups in each, for matrices; 0: for vectors */
+    int32_t together;           /* rows of sums at once: 1, or MADE by fewer products */
     int32_t joined;             /* works on the rows of the step before it, one after the other */
     float coarse, zero;         /* bytes for 1, and the byte for 0 */
     float slope;                /* of what is below 0: 1 for no activation */
@@ -83,95 +84,104 @@ struct rows {
     float *planes;
 };
 
+/* A row of what a step reads, from where its first sum begins. */
+FORCED const uint8_t *source_at(const struct step *s, int y) {
+    const int beyond = y < 0 || y >= s->height * s->stride;
+    const uint8_t *row = beyond ? s->source.data + s->source.rows * s->source.row : row_at(&s->source, y);
+    return row - (s->kernel == 3) * s->source.site;
+}
+
 static struct rows rows_at(const struct step *s, int y) {
     struct rows r;
-    const int before = s->kernel == 3, below = y * s->spread + s->down;
-    for (int i = 0; i < s->kernel; i++) {
-        const int at = y * s->stride - before + i, beyond = at < 0 || at >= s->height * s->stride;
-        r.source[i] = beyond ? s->source.data + s->source.rows * s->source.row : row_at(&s->source, at);
-        r.source[i] -= before * s->source.site;
-    }
+    const int below = y * s->spread + s->down;
+    for (int i = 0; i < s->kernel; i++) r.source[i] = source_at(s, y * s->stride - (s->kernel == 3) + i);
     for (int i = 0; i < 2; i++) r.added[i] = row_at(&s->added[i], below);
     r.bytes = row_at(&s->bytes, below), r.words = row_at(&s->words, below), r.halves = row_at(&s->halves, below);
     r.planes = s->planes[0] ? s->planes[below / TURN & 1] + (int64_t)(below % TURN) * s->width * s->spread : NULL;
     return r;
 }
 
+/* Products of so many groups that follow each other, of P columns from one on, with those of V vectors of channels. */
+FORCED void add_row(const uint8_t *first, int64_t pitch, int groups, const ints *w, const int V, const int P,
+                    const int wide, ints (*restrict sum)[4]) {
+    const uint8_t *from[MOST_COLUMNS / 3]; /* of three columns each: what an address can add to */
+    UNROLLED for (int i = 0; i < (P + 2) / 3; i++) from[i] = first + 3 * i * pitch;
+    for (int i = 0; i < groups; i++) {
+        ints weight[4];
+        UNROLLED for (int v = 0; v < V; v++) weight[v] = load_ints(w + v);
+        w += V;
+        UNROLLED for (int p = 0; p < P; p++) {
+            int32_t group;
+            memcpy(&group, from[p / 3] + p % 3 * pitch + 4 * i, 4);
+            const ints all = all_of(group);
+            UNROLLED for (int v = 0; v < V; v++) add_products(wide, &sum[p][v], all, weight[v]);
+        }
+    }
+}
+
 /* P sums side by side from column x on, of V vectors of channels. */
 FORCED void sums(const struct step *s, const struct rows *r, const int V, const int P, const int wide, int x,
                  ints (*restrict sum)[4]) {
     const int64_t pitch = (int64_t)s->source.site * s->stride;
-    const int count = s->kernel * s->groups; /* the channels of neighbouring sites follow each other */
-    const ints *w = s->weights;
+    const int groups = s->kernel * s->groups; /* the channels of neighbouring sites follow each other */
     UNROLLED for (int p = 0; p < P; p++) UNROLLED for (int v = 0; v < V; v++) sum[p][v] = none();
-    for (int down = 0; down < s->kernel; down++) {
-        const uint8_t *from[MOST_COLUMNS / 3]; /* of three columns each: what an address can add to */
-        UNROLLED for (int i = 0; i < (P + 2) / 3; i++) from[i] = r->source[down] + (x + 3 * i) * pitch;
-        for (int i = 0; i < count; i++) {
-            ints weight[4];
-            UNROLLED for (int v = 0; v < V; v++) weight[v] = load_ints(w + v);
-            w += V;
-            UNROLLED for (int p = 0; p < P; p++) {
-                int32_t four;
-                memcpy(&four, from[p / 3] + p % 3 * pitch + 4 * i, 4);
-                const ints all = all_of(four);
-                UNROLLED for (int v = 0; v < V; v++) add_products(wide, &sum[p][v], all, weight[v]);
-            }
-        }
-    }
+    for (int down = 0; down < s->kernel; down++)
+        add_row(r->source[down] + x * pitch, pitch, groups, (const ints *)s->weights + down * groups * V, V, P, wide, sum);
 }
 
 FORCED ints word(floats value, floats fine) {
     return nearest(larger(smaller(times(value, fine), same(WORD)), same(-WORD)));
 }
 
-/* What becomes of P sums of V vectors. */
-FORCED void finish_sums(const struct step *s, const struct rows *r, const int V, const int P, int x,
-                        ints (*restrict sum)[4]) {
-    const int column = x * s->spread + s->right;
+/* What becomes of P sums of vector v of channels, each so many after the one before. */
+FORCED void finish_vector(const struct step *s, const struct rows *r, int v, const int P, int x, const ints *sum,
+                          const int apart) {
+    const int column = x * s->spread + s->right, left = s->channels - v * LANES;
     const floats coarse = same(s->coarse), zero = same(s->zero), slope = same(s->slope);
-    UNROLLED for (int v = 0; v < V; v++) {
-        const floats scale = load(s->scale + v * LANES), bias = load(s->bias + v * LANES);
-        const int left = s->channels - v * LANES;
-        floats value[MOST_COLUMNS];
-        UNROLLED for (int p = 0; p < P; p++) value[p] = times_plus(of_ints(sum[p][v]), scale, bias);
-        for (int i = 0; i < 2 && r->added[i]; i++) {
-            const int64_t pitch = (int64_t)s->spread * s->added[i].site;
-            const uint8_t *at = r->added[i] + (int64_t)column * s->added[i].site + v * 2 * LANES;
-            UNROLLED for (int p = 0; p < P; p++) value[p] = plus(value[p], load_halves(at + p * pitch));
-        }
-        if (s->slope != 1)
-            UNROLLED for (int p = 0; p < P; p++) value[p] = larger(value[p], times(value[p], slope));
-        if (r->bytes) {
-            const int64_t pitch = (int64_t)s->spread * s->bytes.site;
-            uint8_t *at = r->bytes + (int64_t)column * s->bytes.site + v * (1 + PAIRS) * LANES;
-            UNROLLED for (int p = 0; p < P; p++)
-                store_bytes(at + p * pitch, nearest(times_plus(value[p], coarse, zero)), left);
-        }
-        if (r->words) {
-            const int64_t pitch = (int64_t)s->spread * s->words.site, high = s->words.high;
-            uint8_t *at = r->words + (int64_t)column * s->words.site + v * (high ? 1 : 2) * LANES;
-            const floats fine = load(s->fine + v * LANES);
-            UNROLLED for (int p = 0; p < P; p++) {
-                const ints code = word(value[p], fine);
-                if (high)
-                    store_low_and_high(at + p * pitch, at + p * pitch + high, code, left);
-                else
-                    store_words(at + p * pitch, code, left);
-            }
-        }
-        if (r->halves) {
-            const int64_t pitch = (int64_t)s->spread * s->halves.site;
-            uint8_t *at = r->halves + (int64_t)column * s->halves.site + v * 2 * LANES;
-            UNROLLED for (int p = 0; p < P; p++) store_halves(at + p * pitch, value[p]);
-        }
-        if (r->planes) {
-            float *to = r->planes + (int64_t)v * LANES * s->plane + column;
-            for (int first = 0; first < P; first += LANES)
-                store_planes(value + first, P - first < LANES ? P - first : LANES, left < LANES ? left : LANES,
-                             to + first * s->spread, s->plane, s->spread);
+    const floats scale = load(s->scale + v * LANES), bias = load(s->bias + v * LANES);
+    floats value[MOST_COLUMNS];
+    UNROLLED for (int p = 0; p < P; p++) value[p] = times_plus(of_ints(sum[p * apart]), scale, bias);
+    for (int i = 0; i < 2 && r->added[i]; i++) {
+        const int64_t pitch = (int64_t)s->spread * s->added[i].site;
+        const uint8_t *at = r->added[i] + (int64_t)column * s->added[i].site + v * 2 * LANES;
+        UNROLLED for (int p = 0; p < P; p++) value[p] = plus(value[p], load_halves(at + p * pitch));
+    }
+    if (s->slope != 1)
+        UNROLLED for (int p = 0; p < P; p++) value[p] = larger(value[p], times(value[p], slope));
+    if (r->bytes) {
+        const int64_t pitch = (int64_t)s->spread * s->bytes.site;
+        uint8_t *at = r->bytes + (int64_t)column * s->bytes.site + v * (1 + PAIRS) * LANES;
+        UNROLLED for (int p = 0; p < P; p++) store_bytes(at + p * pitch, nearest(times_plus(value[p], coarse, zero)), left);
+    }
+    if (r->words) {
+        const int64_t pitch = (int64_t)s->spread * s->words.site, high = s->words.high;
+        uint8_t *at = r->words + (int64_t)column * s->words.site + v * (high ? 1 : 2) * LANES;
+        const floats fine = load(s->fine + v * LANES);
+        UNROLLED for (int p = 0; p < P; p++) {
+            const ints code = word(value[p], fine);
+            if (high)
+                store_low_and_high(at + p * pitch, at + p * pitch + high, code, left);
+            else
+                store_words(at + p * pitch, code, left);
         }
     }
+    if (r->halves) {
+        const int64_t pitch = (int64_t)s->spread * s->halves.site;
+        uint8_t *at = r->halves + (int64_t)column * s->halves.site + v * 2 * LANES;
+        UNROLLED for (int p = 0; p < P; p++) store_halves(at + p * pitch, value[p]);
+    }
+    if (r->planes) {
+        float *to = r->planes + (int64_t)v * LANES * s->plane + column;
+        for (int first = 0; first < P; first += LANES)
+            store_planes(value + first, P - first < LANES ? P - first : LANES, left < LANES ? left : LANES,
+                         to + first * s->spread, s->plane, s->spread);
+    }
+}
+
+/* Of P sums of V vectors. */
+FORCED void finish_sums(const struct step *s, const struct rows *r, const int V, const int P, int x,
+                        ints (*restrict sum)[4]) {
+    UNROLLED for (int v = 0; v < V; v++) finish_vector(s, r, v, P, x, &sum[0][v], 4);
 }
 
 FORCED void piece(const struct step *s, const struct rows *r, const int V, const int P, const int wide, int x) {
@@ -197,6 +207,99 @@ ROW_OF(1, P1)
 ROW_OF(2, P2)
 ROW_OF(3, P3)
 ROW_OF(4, P4)
+
+#if PAIRS
+
+/* Convolutions 3x3 by fewer products: F(4x4, 3x3) of Lavin and Gray (CVPR 2016), 36 for 16 sums where there were 144, from
+the points 0, 1, -1, 2, -2 and infinity. All in whole numbers: bytes become words of at most 100 * 255, weights come
+multiplied by what their fractions divide by, and sums, modulo 2^32, are divided by it in the end, which leaves no rest.
+So they are the same. */
+enum { POINTS = 6, MADE = 4, TILES = 6, MOST_DEEP = 128, APART = 2 }; /* columns of a piece: TILES * MADE; vectors at once */
+
+/* Six samples at the points. */
+FORCED void at_points(const __m256i *x, int apart, __m256i *to, int next) {
+    const __m256i x2 = x[2 * apart], x4 = x[4 * apart], x1 = x[apart], x3 = x[3 * apart];
+    const __m256i c = _mm256_sub_epi16(x4, x2), e = _mm256_sub_epi16(x1, x3), twice = _mm256_add_epi16(e, e);
+    const __m256i a = _mm256_sub_epi16(x4, _mm256_slli_epi16(x2, 2)), b = _mm256_sub_epi16(x3, _mm256_slli_epi16(x1, 2));
+    to[0] = _mm256_add_epi16(_mm256_slli_epi16(_mm256_sub_epi16(x[0], x2), 2), c);
+    to[next] = _mm256_add_epi16(a, b);
+    to[2 * next] = _mm256_sub_epi16(a, b);
+    to[3 * next] = _mm256_sub_epi16(c, twice);
+    to[4 * next] = _mm256_add_epi16(c, twice);
+    to[5 * next] = _mm256_add_epi16(_mm256_slli_epi16(e, 2), _mm256_sub_epi16(x[5 * apart], x3));
+}
+
+/* Four sums of products at the points, times 24, 12, 6 and 6. */
+FORCED void from_points(const __m256i *m, int apart, __m256i *to) {
+    const __m256i m1 = m[apart], m2 = m[2 * apart], m3 = m[3 * apart], m4 = m[4 * apart];
+    const __m256i plus12 = _mm256_add_epi32(m1, m2), minus12 = _mm256_sub_epi32(m1, m2);
+    const __m256i plus34 = _mm256_add_epi32(m3, m4), minus34 = _mm256_sub_epi32(m3, m4);
+    to[0] = _mm256_add_epi32(_mm256_add_epi32(m[0], plus34), _mm256_slli_epi32(plus12, 2));
+    to[1] = _mm256_add_epi32(_mm256_add_epi32(minus12, minus12), minus34);
+    to[2] = _mm256_add_epi32(plus12, plus34);
+    to[3] = _mm256_add_epi32(_mm256_add_epi32(minus34, minus34), _mm256_add_epi32(minus12, m[5 * apart]));
+}
+
+/* Up to four rows of sums, from y on. */
+static __attribute__((noinline)) void rows_by_points(const struct step *s, int y, int count) {
+    const int columns = TILES * MADE;
+    const int sixteens = (2 * s->groups + 15) / 16, vectors = (s->vectors + 1) / APART * APART;
+    const int64_t pitch = 32 * sixteens; /* bytes from tile to tile */
+    const uint8_t *source[POINTS];
+    struct rows r[MADE];
+    __m256i samples[TILES * POINTS * POINTS * MOST_DEEP / 16];
+    for (int i = 0; i < POINTS; i++) source[i] = source_at(s, y - 1 + i);
+    for (int i = 0; i < count; i++) r[i] = rows_at(s, y + i);
+    for (int at = 0; at < s->width; at += columns) {
+        const int x = at + columns <= s->width || s->width < columns ? at : s->width - columns;
+        for (int g = 0; g < sixteens; g++) {
+            __m256i lines[columns + 2][POINTS];
+            for (int i = 0; i < columns + 2; i++) {
+                __m256i column[POINTS];
+                UNROLLED for (int j = 0; j < POINTS; j++)
+                    column[j] = _mm256_loadu_si256((const void *)(source[j] + (int64_t)(x + i) * s->source.site + 32 * g));
+                at_points(column, 1, lines[i], 1);
+            }
+            for (int t = 0; t < TILES; t++)
+                UNROLLED for (int j = 0; j < POINTS; j++)
+                    at_points(&lines[MADE * t][j], POINTS, samples + (j * POINTS * TILES + t) * sixteens + g, TILES * sixteens);
+        }
+        const ints *w = s->weights;
+        for (int v = 0; v < vectors; v += APART) {
+            __m256i products[POINTS * POINTS][TILES][APART];
+            for (int i = 0; i < POINTS * POINTS; i++, w += s->groups * APART) {
+                ints sum[TILES][4];
+                UNROLLED for (int t = 0; t < TILES; t++) UNROLLED for (int j = 0; j < APART; j++) sum[t][j] = none();
+                add_row((const uint8_t *)(samples + i * TILES * sixteens), pitch, s->groups, w, APART, TILES, 0, sum);
+                UNROLLED for (int t = 0; t < TILES; t++) UNROLLED for (int j = 0; j < APART; j++) products[i][t][j] = sum[t][j];
+            }
+            for (int j = 0; j < APART && v + j < s->vectors; j++) {
+                ints made[MADE][columns];
+                for (int t = 0; t < TILES; t++) {
+                    ints halfway[POINTS][MADE], times36[MADE];
+                    UNROLLED for (int i = 0; i < POINTS; i++) from_points(&products[i][t][j], POINTS * TILES * APART, halfway[i]);
+                    UNROLLED for (int i = 0; i < MADE; i++) {
+                        from_points(&halfway[0][i], MADE, times36);
+                        UNROLLED for (int k = 0; k < MADE; k++) {
+                            const ints ninth = _mm256_mullo_epi32(times36[k], _mm256_set1_epi32(0x38e38e39)); /* * 9 = 1 */
+                            const int shift[MADE] = {3, 2, 1, 1};
+                            made[i][MADE * t + k] = _mm256_srai_epi32(ninth, shift[i] + shift[k]);
+                        }
+                    }
+                }
+                for (int i = 0; i < count; i++) {
+                    if (s->width >= columns) {
+                        for (int k = 0; k < columns; k += 8) finish_vector(s, &r[i], v + j, 8, x + k, made[i] + k, 1);
+                    } else {
+                        for (int k = 0; k < s->width; k++) finish_vector(s, &r[i], v + j, 1, k, made[i] + k, 1);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#endif
 
 #if MATRICES
 
@@ -397,20 +500,25 @@ static void take(const float *planes, int64_t plane, int count, int width, const
     if (to->high) split(row, width * site / 2, row_at(to, y), to->high);
 }
 
-/* Whether what row y of a step reads is there; done: rows of each result. */
-static int ready(const struct step *s, int y, const int32_t *done) {
-    int needed = y * s->stride + (s->kernel > 1) + 1;
-    if (needed > s->height * s->stride) needed = s->height * s->stride;
-    if (done[s->reads] < needed) return 0;
+/* How many rows of a step's sums there can be; done: rows of each result. */
+static int possible(const struct step *s, const int32_t *done) {
+    int rows = (done[s->reads] - (s->kernel == 3)) / s->stride;
     for (int i = 0; i < 2; i++)
-        if (s->added[i].data && done[s->adds[i]] < (y + 1) * s->spread) return 0;
-    return 1;
+        if (s->added[i].data && done[s->adds[i]] / s->spread < rows) rows = done[s->adds[i]] / s->spread;
+    return rows;
 }
 
-static void row(const struct step *s, int y) {
+/* Rows of a step from y on: one, or as many as are made at once, or fewer. */
+static void rows(const struct step *s, int y, int count) {
 #if MATRICES
     if (s->chunks) {
         MATRIX_ROWS_OF[s->wide][s->vectors - 1](s, y);
+        return;
+    }
+#endif
+#if PAIRS
+    if (s->together == MADE) {
+        rows_by_points(s, y, count);
         return;
     }
 #endif
@@ -419,19 +527,25 @@ static void row(const struct step *s, int y) {
 
 /* One turn of the network on an input of height rows: the next TURN of them, count planes of TURN x width floats, or NULL
 when all have been taken; and of the results, as many as that allows. words: to which they go, as the first steps read
-them. done: rows of the input and of each result that are there, at first 0. */
+them. done: rows of the input and of each result that are there, at first 0; they go on beyond the last, so that all turns
+are alike, but nothing is made there. */
 void isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,
                  const struct form *words, const struct step *steps, int32_t number, int32_t *done) {
-    for (int i = 0; planes && i < TURN && done[0] < height; i++, done[0]++)
-        take(planes + (int64_t)i * width, (int64_t)TURN * width, count, width, fine, words, done[0]);
+    for (int i = 0; planes && i < TURN && done[0] + i < height; i++)
+        take(planes + (int64_t)i * width, (int64_t)TURN * width, count, width, fine, words, done[0] + i);
+    done[0] += TURN;
     for (int i = 0, end; i < number; i = end) {
         const struct step *s = steps + i;
-        int y = done[s->makes] / s->spread, most = TURN * s->height / height;
+        const int there = possible(s, done);
+        int y = done[s->makes] / s->spread;
         for (end = i + 1; end < number && steps[end].joined; end++) {}
-        for (most += y; y < most && y < s->height && ready(s, y, done); y++) {
-            for (int j = i; j < end; j++) row(steps + j, y);
-            done[s->makes] += s->spread;
+        while (y < there) { /* of rows that go together, at first fewer, so that later there are as many in each turn */
+            const int next = y + s->together - (y ? 0 : (s->together - there % s->together) % s->together);
+            if (next > there) break;
+            for (int j = i; j < end && y < s->height; j++) rows(steps + j, y, (next < s->height ? next : s->height) - y);
+            y = next;
         }
+        done[s->makes] = y * s->spread;
     }
 #if MATRICES
     if (steps->chunks) _tile_release();

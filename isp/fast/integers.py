@@ -37,6 +37,10 @@ SAME = 1e-3
 ALIGNED = 64  # bytes
 DEEPEST = 3  # halvings
 TURN = 2**DEEPEST  # rows of the input, or as much of what is made of it, before it is the next one's turn
+POINTS = np.array([[6, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 6]])  # of three taps
+TOGETHER = 4  # rows of sums that are made at once from products at POINTS
+COLUMNS = 24 + 2  # that are read at once for these
+MOST_DEEP = 128  # channels that are read there
 OUTPUTS = 2  # times TURN rows of the output that are kept: while some are read, the next ones begin
 
 
@@ -55,7 +59,8 @@ class Step(ctypes.Structure):
         *((name, c_int32) for name in ("makes", "reads")),
         ("adds", c_int32 * MOST_ADDED),
         *((name, c_int32) for name in ("wide", "kernel", "groups", "height", "width", "stride", "spread")),
-        *((name, c_int32) for name in ("down", "right", "vectors", "channels", "chunks", "span", "joined")),
+        *((name, c_int32) for name in ("down", "right", "vectors", "channels", "chunks", "span", "together")),
+        ("joined", c_int32),
         *((name, c_float) for name in ("coarse", "zero", "slope")),
     ]
 
@@ -105,6 +110,7 @@ class Part(NamedTuple):
     quarter: int  # of a shuffle
     chunks: int  # of groups in a row of taps, and groups in each, for matrices; 0: for vectors
     span: int
+    together: int  # rows that are made at once
 
 
 class Bytes(NamedTuple):
@@ -196,7 +202,10 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arit
     if convolutions[-1].result != graph.output or level[graph.output] != 0 or graph.output in readers:
         raise ValueError(f"{graph.output} is not what the last convolution makes for nobody else, at the input's size")
     filled = {**dict.fromkeys(coded, arithmetic.group("bytes")), **dict.fromkeys(words, arithmetic.group("words"))}
-    parts = [parts_of(c, filled.get(c.result, 1), arithmetic) for c in convolutions]
+    parts = [
+        parts_of(c, filled.get(c.result, 1), arithmetic, goes_by_points(c, level[c.source], arithmetic))
+        for c in convolutions
+    ]
     network = Network(
         channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words,
         reach[graph.output], {}, 0, parts, arithmetic,
@@ -366,22 +375,34 @@ def arithmetic_here() -> Arithmetic:
     )
 
 
-def parts_of(c: Convolution, even: int, arithmetic: Arithmetic) -> list[Part]:
-    """A convolution's channels in steps of as many vectors as there may be. even: to a multiple of so many channels
-    what is stored is filled up."""
+def goes_by_points(c: Convolution, level: int, arithmetic: Arithmetic) -> bool:
+    """Whether a convolution takes fewer products, TOGETHER rows of sums at once; of which a turn has to make as many."""
+    possible = c.reads == "bytes" and c.weights.shape[2] == 3 and c.weights.shape[1] <= MOST_DEEP
+    return possible and arithmetic.pairs and TURN >> level >= TOGETHER
+
+
+def at_points(weights: np.ndarray) -> np.ndarray:
+    """Weights out in 3 3, times what their fractions divide by: out in 6 6, of F(4x4, 3x3) of Lavin and Gray (CVPR
+    2016)."""
+    return np.einsum("ui,ocij,vj->ocuv", POINTS, weights, POINTS)
+
+
+def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, by_points: bool = False) -> list[Part]:
+    """A convolution's channels in steps of as many vectors as there may be, or in one by points. even: to a multiple of
+    so many channels what is stored is filled up."""
     lanes, most, matrix, pairs = arithmetic
     group, kind = arithmetic.group(c.reads), np.int16 if pairs or c.reads == "words" else np.int8
     quarters = 4 if c.shuffle else 1
     channels = len(c.weights) // quarters
     vectors = -(-channels // lanes)
-    steps = -(-vectors // most)
+    steps = 1 if by_points else -(-vectors // most)
     sizes = [vectors // steps + (i < vectors % steps) for i in range(steps)]
     found = []
     for quarter in range(quarters):
         first = 0
         for size in sizes:
             rows = slice(quarter * channels + first, quarter * channels + min(first + size * lanes, channels))
-            given = c.weights[rows]
+            given = at_points(c.weights[rows]) if by_points else c.weights[rows]
             filled = np.zeros((size * lanes, -(-given.shape[1] // group) * group, *given.shape[2:]), kind)
             filled[: len(given), : given.shape[1]] = given
             # rows of taps, groups of a row, channels, those of a group
@@ -395,10 +416,14 @@ def parts_of(c: Convolution, even: int, arithmetic: Arithmetic) -> list[Part]:
                 if kind == np.int16:
                     low_high = (packed,) if np.abs(c.weights).max() <= LARGEST_BYTE else (packed & 127, packed >> 7)
                     packed = np.stack(low_high).astype(np.int8)
-            scale, bias = np.zeros(len(filled), np.float32), np.zeros(len(filled), np.float32)
+            if by_points:  # two vectors after the other
+                packed = np.pad(packed, ((0, 0), (0, 0), (0, size % 2 * lanes), (0, 0)))
+                packed = packed.reshape(36, -1, (size + 1) // 2, 2 * lanes, group).transpose(2, 0, 1, 3, 4)
+            scale, bias = np.zeros(size * lanes, np.float32), np.zeros(size * lanes, np.float32)
             scale[: len(given)], bias[: len(given)] = c.scale[rows], c.bias[rows]
             stored = min(size * lanes, -(-channels // even) * even - first)
-            found.append(Part(_aligned(packed), scale, bias, size, stored, first, quarter, chunks, span))
+            together = TOGETHER if by_points else 1
+            found.append(Part(_aligned(packed), scale, bias, size, stored, first, quarter, chunks, span, together))
             first += size * lanes
     return found
 
@@ -465,7 +490,8 @@ class Stream:
         """In one piece of memory, of zeros that nobody has touched yet."""
         network, forms, at = self.network, {}, 0
         places = {key: _layout(network, *key, self.width) for key in network.rows}
-        memory = self._kept(aligned(sum((network.rows[key] + 2) * row for key, (_, row) in places.items())))
+        beyond = COLUMNS * max(site for site, _ in places.values())  # what is read of narrow tiles and not used
+        memory = self._kept(aligned(sum((network.rows[key] + 2) * row for key, (_, row) in places.items()) + beyond))
         for (name, kind), (site, row) in places.items():
             rows, width = network.rows[name, kind], network.size(name, 0, self.width)[1]
             if kind == "bytes":
@@ -490,7 +516,7 @@ class Stream:
             source=forms[c.source, c.reads], wide=wide, kernel=kernel, groups=groups,
             height=height // stride, width=width // stride, stride=stride, spread=1 + c.shuffle,
             down=part.quarter // 2, right=part.quarter % 2, vectors=part.vectors, channels=part.channels,
-            chunks=part.chunks, span=part.span, coarse=1, zero=0, slope=c.slope,
+            chunks=part.chunks, span=part.span, together=part.together, coarse=1, zero=0, slope=c.slope,
             makes=self.number[c.result], reads=self.number[c.source],
         )  # fmt: skip
         for i, name in enumerate(c.added):
@@ -535,40 +561,20 @@ def _aligned(array: np.ndarray) -> np.ndarray:
 
 def rows_of(network: Network) -> tuple[dict[tuple[str, str], int], int]:
     """Of how many rows each form is still to be read at any time, as isp_integers goes about it; and by how many turns
-    the output is behind."""
-    step = 2 ** max(network.level.values())
-    height = step * -(-2 * (network.reach + TURN) // step)  # time enough for all to be on their way
-    done = dict.fromkeys([network.input, *(c.result for c in network.convolutions)], 0)
-    found: dict[tuple[str, str], int] = {}
-    taken = given = behind = 0
-    while done[network.output] < height:
-        before = dict(done)
-        done[network.input] = min(done[network.input] + TURN, height)
-        taken += taken * TURN < height
-        for c in network.convolutions:
-            done[c.result] = _reached(network, c, done, height)
-        for c in network.convolutions:
-            spread, kernel = 1 + c.shuffle, c.weights.shape[2]
-            sums = before[c.result] // spread  # rows of them, before this turn
-            lowest = {(c.source, c.reads): 2 * sums if kernel == 2 else sums - kernel // 2}
-            lowest.update({(name, "halves"): sums * spread for name in c.added})
-            for key, row in lowest.items():
-                found[key] = max(found.get(key, 1), done[key[0]] - max(row, 0))
-        behind = max(behind, taken - given - 1)
-        given += done[network.output] >= (given + 1) * TURN
-    return found, behind
-
-
-def _reached(network: Network, c: Convolution, done: dict[str, int], height: int) -> int:
-    """How many rows of a result can be there, from how many there are of what it is made of."""
-    kernel, spread, size = c.weights.shape[2], 1 + c.shuffle, network.size(c.source, height, 0)[0]
-    rows = done[c.source]
-    if kernel == 2:
-        rows //= 2
-    elif kernel == 3 and rows < size:
-        rows = max(rows - 1, 0)
-    most = (done[c.result] // spread) + network.size(c.source, TURN, 0)[0] // (2 if kernel == 2 else 1)
-    return spread * min([most, rows, *(done[name] // spread for name in c.added)])
+    the output is behind. At the end of turn t there are TURN t rows of a result less so many that are late, or half or
+    a quarter as many where it has so many sites."""
+    late, found = {network.input: 0}, dict[tuple[str, str], int]()
+    for c in network.convolutions:
+        kernel, spread, made = c.weights.shape[2], 1 + c.shuffle, TURN >> network.level[c.result]
+        stride = 1 + (kernel == 2)
+        sums = max(-(-(late[c.source] + (kernel == 3)) // stride), *(-(-late[name] // spread) for name in c.added), 0)
+        late[c.result] = sums * spread
+        # what is there at the end of a turn, less what had been read before it
+        needed = {(name, "halves"): made + late[c.result] - late[name] for name in c.added}
+        needed[c.source, c.reads] = made // spread * stride + stride * sums + (kernel == 3) - late[c.source]
+        for form, rows in needed.items():
+            found[form] = max(found.get(form, 0), rows)
+    return found, -(-late[network.output] // TURN)
 
 
 def _layout(network: Network, name: str, kind: str, width: int) -> tuple[int, int]:
