@@ -45,7 +45,7 @@ struct step {
     int32_t down, right;        /* where that quarter lies */
     int32_t vectors, channels;  /* of LANES channels; of these, how many there are */
     int32_t chunks, span;       /* of groups in a row of taps, and groups in each, for matrices; 0: for vectors */
-    int32_t together;           /* rows of sums at once: 1, or MADE by fewer products */
+    int32_t together;           /* rows of sums at once: 1, or 2 or 4 by fewer products */
     int32_t joined;             /* works on the rows of the step before it, one after the other */
     float coarse, zero;         /* bytes for 1, and the byte for 0 */
     float slope;                /* of what is below 0: 1 for no activation */
@@ -210,89 +210,142 @@ ROW_OF(4, P4)
 
 #if PAIRS
 
-/* Convolutions 3x3 by fewer products: F(4x4, 3x3) of Lavin and Gray (CVPR 2016), 36 for 16 sums where there were 144, from
-the points 0, 1, -1, 2, -2 and infinity. All in whole numbers: bytes become words of at most 100 * 255, weights come
-multiplied by what their fractions divide by, and sums, modulo 2^32, are divided by it in the end, which leaves no rest.
-So they are the same. */
-enum { POINTS = 6, MADE = 4, TILES = 6, MOST_DEEP = 128, APART = 2 }; /* columns of a piece: TILES * MADE; vectors at once */
+/* Convolutions 3x3 by fewer products: F(4x4, 3x3) and F(2x2, 3x3) of Lavin and Gray (CVPR 2016), 36 for 16 sums and 16 for
+4, where there were 144 and 36; from the points 0, 1, -1, 2, -2 and infinity, or 0, 1, -1 and infinity. All in whole
+numbers: what is read becomes words of at most 100 or 4 times as much (bytes, or words up to WORD), weights come multiplied
+by what their fractions divide by, and sums, modulo 2^32, are divided by that in the end, which leaves no rest. So they are
+the same. */
+enum { TILES = 6, APART = 2, MOST_MADE = 4, MOST_POINTS = 6 }; /* tiles of a piece; vectors of channels at once */
+enum { MOST_SIXTEENS = 8, MOST_SITES = TILES * MOST_MADE + 2 };  /* channels that are read, in sixteens; columns of a piece */
 
-/* Six samples at the points. */
-FORCED void at_points(const __m256i *x, int apart, __m256i *to, int next) {
-    const __m256i x2 = x[2 * apart], x4 = x[4 * apart], x1 = x[apart], x3 = x[3 * apart];
-    const __m256i c = _mm256_sub_epi16(x4, x2), e = _mm256_sub_epi16(x1, x3), twice = _mm256_add_epi16(e, e);
-    const __m256i a = _mm256_sub_epi16(x4, _mm256_slli_epi16(x2, 2)), b = _mm256_sub_epi16(x3, _mm256_slli_epi16(x1, 2));
-    to[0] = _mm256_add_epi16(_mm256_slli_epi16(_mm256_sub_epi16(x[0], x2), 2), c);
+/* Samples from + at, + at + next, ... of one sixteen at the points. */
+FORCED void at_points(const int M, const uint8_t *const *from, int64_t at, __m256i *to, int64_t next) {
+    __m256i x[MOST_POINTS];
+    UNROLLED for (int i = 0; i < M + 2; i++) x[i] = _mm256_loadu_si256((const void *)(from[i] + at));
+    if (M == 2) {
+        to[0] = _mm256_sub_epi16(x[0], x[2]);
+        to[next] = _mm256_add_epi16(x[1], x[2]);
+        to[2 * next] = _mm256_sub_epi16(x[2], x[1]);
+        to[3 * next] = _mm256_sub_epi16(x[1], x[3]);
+        return;
+    }
+    const __m256i c = _mm256_sub_epi16(x[4], x[2]), e = _mm256_sub_epi16(x[1], x[3]), twice = _mm256_add_epi16(e, e);
+    const __m256i a = _mm256_sub_epi16(x[4], _mm256_slli_epi16(x[2], 2));
+    const __m256i b = _mm256_sub_epi16(x[3], _mm256_slli_epi16(x[1], 2));
+    to[0] = _mm256_add_epi16(_mm256_slli_epi16(_mm256_sub_epi16(x[0], x[2]), 2), c);
     to[next] = _mm256_add_epi16(a, b);
     to[2 * next] = _mm256_sub_epi16(a, b);
     to[3 * next] = _mm256_sub_epi16(c, twice);
     to[4 * next] = _mm256_add_epi16(c, twice);
-    to[5 * next] = _mm256_add_epi16(_mm256_slli_epi16(e, 2), _mm256_sub_epi16(x[5 * apart], x3));
+    to[5 * next] = _mm256_add_epi16(_mm256_slli_epi16(e, 2), _mm256_sub_epi16(x[5], x[3]));
 }
 
-/* Four sums of products at the points, times 24, 12, 6 and 6. */
-FORCED void from_points(const __m256i *m, int apart, __m256i *to) {
-    const __m256i m1 = m[apart], m2 = m[2 * apart], m3 = m[3 * apart], m4 = m[4 * apart];
-    const __m256i plus12 = _mm256_add_epi32(m1, m2), minus12 = _mm256_sub_epi32(m1, m2);
-    const __m256i plus34 = _mm256_add_epi32(m3, m4), minus34 = _mm256_sub_epi32(m3, m4);
+/* Sums of products at the points to those at columns or rows, times 24, 12, 6 and 6, or 2 and 2. */
+FORCED void from_points(const int M, const ints *m, int64_t apart, ints *to) {
+    const ints m1 = m[apart], m2 = m[2 * apart], m3 = m[3 * apart];
+    const ints plus12 = _mm256_add_epi32(m1, m2), minus12 = _mm256_sub_epi32(m1, m2);
+    if (M == 2) {
+        to[0] = _mm256_add_epi32(m[0], plus12);
+        to[1] = _mm256_sub_epi32(minus12, m3);
+        return;
+    }
+    const ints m4 = m[4 * apart], plus34 = _mm256_add_epi32(m3, m4), minus34 = _mm256_sub_epi32(m3, m4);
     to[0] = _mm256_add_epi32(_mm256_add_epi32(m[0], plus34), _mm256_slli_epi32(plus12, 2));
     to[1] = _mm256_add_epi32(_mm256_add_epi32(minus12, minus12), minus34);
     to[2] = _mm256_add_epi32(plus12, plus34);
     to[3] = _mm256_add_epi32(_mm256_add_epi32(minus34, minus34), _mm256_add_epi32(minus12, m[5 * apart]));
 }
 
-/* Up to four rows of sums, from y on. */
-static __attribute__((noinline)) void rows_by_points(const struct step *s, int y, int count) {
-    const int columns = TILES * MADE;
-    const int sixteens = (2 * s->groups + 15) / 16, vectors = (s->vectors + 1) / APART * APART;
-    const int64_t pitch = 32 * sixteens; /* bytes from tile to tile */
-    const uint8_t *source[POINTS];
-    struct rows r[MADE];
-    __m256i samples[TILES * POINTS * POINTS * MOST_DEEP / 16];
-    for (int i = 0; i < POINTS; i++) source[i] = source_at(s, y - 1 + i);
+/* Sum (k, i) of a tile: less the factors of from_points. */
+FORCED ints divided(const int M, ints x, int k, int i) {
+    const int shift[MOST_MADE] = {3, 2, 1, 1};
+    if (M == 2) return _mm256_srai_epi32(x, 2);
+    return _mm256_srai_epi32(_mm256_mullo_epi32(x, all_of(0x38e38e39)), shift[k] + shift[i]); /* times 9: 1 */
+}
+
+/* The sites of a piece at the points, to points x TILES x sixteens of channels. rows: of M + 2, its first site. */
+FORCED void take_points(const int M, const uint8_t *const *rows, int64_t site, int sixteens, __m256i *to) {
+    __m256i lines[MOST_SITES * MOST_POINTS];
+    for (int g = 0; g < sixteens; g++) {
+        for (int i = 0; i < TILES * M + 2; i++) at_points(M, rows, i * site + 32 * g, lines + i * (M + 2), 1);
+        for (int t = 0; t < TILES; t++)
+            for (int j = 0; j < M + 2; j++) {
+                const uint8_t *columns[MOST_POINTS];
+                UNROLLED for (int i = 0; i < M + 2; i++) columns[i] = (const uint8_t *)(lines + (M * t + i) * (M + 2));
+                at_points(M, columns, 32 * j, to + (j * (M + 2) * TILES + t) * sixteens + g, TILES * sixteens);
+            }
+    }
+}
+
+/* Products at all points with the weights of two vectors of channels. */
+FORCED void multiply_points(const int M, const __m256i *samples, int sixteens, int groups, const ints *w,
+                            ints (*restrict products)[TILES][APART]) {
+    for (int i = 0; i < (M + 2) * (M + 2); i++) {
+        ints sum[TILES][4];
+        UNROLLED for (int t = 0; t < TILES; t++) UNROLLED for (int v = 0; v < APART; v++) sum[t][v] = none();
+        add_row((const uint8_t *)(samples + i * TILES * sixteens), 32 * sixteens, groups, w, APART, TILES, 1, sum);
+        UNROLLED for (int t = 0; t < TILES; t++) UNROLLED for (int v = 0; v < APART; v++) products[i][t][v] = sum[t][v];
+        w += groups * APART;
+    }
+}
+
+/* Of one of these vectors the sums, to M rows of TILES M. */
+FORCED void give_points(const int M, const ints (*restrict products)[TILES][APART], int v, ints (*restrict to)[TILES * MOST_MADE]) {
+    for (int t = 0; t < TILES; t++) {
+        ints halfway[MOST_POINTS * MOST_MADE], across[MOST_MADE];
+        UNROLLED for (int i = 0; i < M + 2; i++)
+            from_points(M, &products[i][t][v], (M + 2) * TILES * APART, halfway + i * M);
+        UNROLLED for (int k = 0; k < M; k++) {
+            from_points(M, halfway + k, M, across);
+            UNROLLED for (int i = 0; i < M; i++) to[k][M * t + i] = divided(M, across[i], k, i);
+        }
+    }
+}
+
+#define BY_POINTS(M)                                                                                                    \
+    static __attribute__((noinline)) void take_points_##M(const uint8_t *const *rows, int64_t site, int sixteens,       \
+                                                          __m256i *to) {                                                \
+        take_points(M, rows, site, sixteens, to);                                                                       \
+    }                                                                                                                   \
+    static __attribute__((noinline)) void multiply_points_##M(const __m256i *samples, int sixteens, int groups,         \
+                                                              const ints *w, ints (*products)[TILES][APART]) {          \
+        multiply_points(M, samples, sixteens, groups, w, products);                                                     \
+    }                                                                                                                   \
+    static __attribute__((noinline)) void give_points_##M(const ints (*products)[TILES][APART], int v,                  \
+                                                          ints (*to)[TILES * MOST_MADE]) {                              \
+        give_points(M, products, v, to);                                                                                \
+    }
+BY_POINTS(2)
+BY_POINTS(4)
+
+static __attribute__((noinline)) void finish_six(const struct step *s, const struct rows *r, int v, int x, const ints *sum) {
+    finish_vector(s, r, v, TILES, x, sum, 1);
+}
+
+/* Up to M = s->together rows of sums, from y on. */
+static void rows_by_points(const struct step *s, int y, int count) {
+    const int M = s->together, columns = TILES * M, sixteens = (2 * s->groups + 15) / 16;
+    const uint8_t *source[MOST_POINTS], *first[MOST_POINTS];
+    struct rows r[MOST_MADE];
+    __m256i samples[MOST_POINTS * MOST_POINTS * TILES * MOST_SIXTEENS];
+    for (int i = 0; i < M + 2; i++) source[i] = source_at(s, y - 1 + i);
     for (int i = 0; i < count; i++) r[i] = rows_at(s, y + i);
     for (int at = 0; at < s->width; at += columns) {
         const int x = at + columns <= s->width || s->width < columns ? at : s->width - columns;
-        for (int g = 0; g < sixteens; g++) {
-            __m256i lines[columns + 2][POINTS];
-            for (int i = 0; i < columns + 2; i++) {
-                __m256i column[POINTS];
-                UNROLLED for (int j = 0; j < POINTS; j++)
-                    column[j] = _mm256_loadu_si256((const void *)(source[j] + (int64_t)(x + i) * s->source.site + 32 * g));
-                at_points(column, 1, lines[i], 1);
+        for (int i = 0; i < M + 2; i++) first[i] = source[i] + (int64_t)x * s->source.site;
+        (M == 2 ? take_points_2 : take_points_4)(first, s->source.site, sixteens, samples);
+        for (int v = 0; v < s->vectors; v++) {
+            ints products[MOST_POINTS * MOST_POINTS][TILES][APART], made[MOST_MADE][TILES * MOST_MADE];
+            if (v % APART == 0) {
+                const ints *w = (const ints *)s->weights + (int64_t)v * (M + 2) * (M + 2) * s->groups;
+                (M == 2 ? multiply_points_2 : multiply_points_4)(samples, sixteens, s->groups, w, products);
             }
-            for (int t = 0; t < TILES; t++)
-                UNROLLED for (int j = 0; j < POINTS; j++)
-                    at_points(&lines[MADE * t][j], POINTS, samples + (j * POINTS * TILES + t) * sixteens + g, TILES * sixteens);
-        }
-        const ints *w = s->weights;
-        for (int v = 0; v < vectors; v += APART) {
-            __m256i products[POINTS * POINTS][TILES][APART];
-            for (int i = 0; i < POINTS * POINTS; i++, w += s->groups * APART) {
-                ints sum[TILES][4];
-                UNROLLED for (int t = 0; t < TILES; t++) UNROLLED for (int j = 0; j < APART; j++) sum[t][j] = none();
-                add_row((const uint8_t *)(samples + i * TILES * sixteens), pitch, s->groups, w, APART, TILES, 0, sum);
-                UNROLLED for (int t = 0; t < TILES; t++) UNROLLED for (int j = 0; j < APART; j++) products[i][t][j] = sum[t][j];
-            }
-            for (int j = 0; j < APART && v + j < s->vectors; j++) {
-                ints made[MADE][columns];
-                for (int t = 0; t < TILES; t++) {
-                    ints halfway[POINTS][MADE], times36[MADE];
-                    UNROLLED for (int i = 0; i < POINTS; i++) from_points(&products[i][t][j], POINTS * TILES * APART, halfway[i]);
-                    UNROLLED for (int i = 0; i < MADE; i++) {
-                        from_points(&halfway[0][i], MADE, times36);
-                        UNROLLED for (int k = 0; k < MADE; k++) {
-                            const ints ninth = _mm256_mullo_epi32(times36[k], _mm256_set1_epi32(0x38e38e39)); /* * 9 = 1 */
-                            const int shift[MADE] = {3, 2, 1, 1};
-                            made[i][MADE * t + k] = _mm256_srai_epi32(ninth, shift[i] + shift[k]);
-                        }
-                    }
-                }
-                for (int i = 0; i < count; i++) {
-                    if (s->width >= columns) {
-                        for (int k = 0; k < columns; k += 8) finish_vector(s, &r[i], v + j, 8, x + k, made[i] + k, 1);
-                    } else {
-                        for (int k = 0; k < s->width; k++) finish_vector(s, &r[i], v + j, 1, k, made[i] + k, 1);
-                    }
+            (M == 2 ? give_points_2 : give_points_4)(products, v % APART, made);
+            for (int i = 0; i < count; i++) {
+                if (s->width < columns) {
+                    for (int k = 0; k < s->width; k++) finish_vector(s, &r[i], v, 1, k, made[i] + k, 1);
+                } else {
+                    for (int k = 0; k < columns; k += TILES) finish_six(s, &r[i], v, x + k, made[i] + k);
                 }
             }
         }
@@ -517,7 +570,7 @@ static void rows(const struct step *s, int y, int count) {
     }
 #endif
 #if PAIRS
-    if (s->together == MADE) {
+    if (s->together > 1) {
         rows_by_points(s, y, count);
         return;
     }

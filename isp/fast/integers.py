@@ -30,15 +30,17 @@ MOST_SPAN = 16  # groups of channels in a matrix of weights
 MOST_ADDED = 2  # results of others, to one
 WORD = 8191  # the largest; with more bits for what is read, sums would leave too few for its weights
 ROOM = 4  # times the largest value that a range was taken from, at which words saturate
-SUM = 2**31 - 1
-LARGEST = 2**14 - 1  # of the weights of words
+SUM = 2**29 - 1
+LARGEST = 3640  # of the weights of words
 LARGEST_BYTE = 127  # of those that isp.nets.quantise has rounded to so many, but for this share of a step
 SAME = 1e-3
 ALIGNED = 64  # bytes
 DEEPEST = 3  # halvings
 TURN = 2**DEEPEST  # rows of the input, or as much of what is made of it, before it is the next one's turn
-POINTS = np.array([[6, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 6]])  # of three taps
-TOGETHER = 4  # rows of sums that are made at once from products at POINTS
+POINTS = {  # of three taps, times what divides them; by how many rows of sums are made of them at once
+    2: np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]),
+    4: np.array([[6, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 6]]),
+}
 COLUMNS = 24 + 2  # that are read at once for these
 MOST_DEEP = 128  # channels that are read there
 OUTPUTS = 2  # times TURN rows of the output that are kept: while some are read, the next ones begin
@@ -203,7 +205,7 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arit
         raise ValueError(f"{graph.output} is not what the last convolution makes for nobody else, at the input's size")
     filled = {**dict.fromkeys(coded, arithmetic.group("bytes")), **dict.fromkeys(words, arithmetic.group("words"))}
     parts = [
-        parts_of(c, filled.get(c.result, 1), arithmetic, goes_by_points(c, level[c.source], arithmetic))
+        parts_of(c, filled.get(c.result, 1), arithmetic, together(c, level[c.source], arithmetic))
         for c in convolutions
     ]
     network = Network(
@@ -375,34 +377,35 @@ def arithmetic_here() -> Arithmetic:
     )
 
 
-def goes_by_points(c: Convolution, level: int, arithmetic: Arithmetic) -> bool:
-    """Whether a convolution takes fewer products, TOGETHER rows of sums at once; of which a turn has to make as many."""
-    possible = c.reads == "bytes" and c.weights.shape[2] == 3 and c.weights.shape[1] <= MOST_DEEP
-    return possible and arithmetic.pairs and TURN >> level >= TOGETHER
+def together(c: Convolution, level: int, arithmetic: Arithmetic) -> int:
+    """Rows of sums that a convolution makes at once: more than one by fewer products. In each turn there are so many."""
+    if not arithmetic.pairs or c.weights.shape[2] != 3 or c.weights.shape[1] > MOST_DEEP:
+        return 1
+    return min(4 if c.reads == "bytes" else 2, TURN >> level)
 
 
-def at_points(weights: np.ndarray) -> np.ndarray:
-    """Weights out in 3 3, times what their fractions divide by: out in 6 6, of F(4x4, 3x3) of Lavin and Gray (CVPR
-    2016)."""
-    return np.einsum("ui,ocij,vj->ocuv", POINTS, weights, POINTS)
+def at_points(weights: np.ndarray, rows: int) -> np.ndarray:
+    """Weights out in 3 3 for so many rows of sums at once, times what their fractions divide by: out in 6 6 of F(4x4,
+    3x3) or 4 4 of F(2x2, 3x3) of Lavin and Gray (CVPR 2016)."""
+    return np.einsum("ui,ocij,vj->ocuv", POINTS[rows], weights, POINTS[rows])
 
 
-def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, by_points: bool = False) -> list[Part]:
-    """A convolution's channels in steps of as many vectors as there may be, or in one by points. even: to a multiple of
-    so many channels what is stored is filled up."""
+def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, at_once: int = 1) -> list[Part]:
+    """A convolution's channels in steps of as many vectors as there may be, or in one for more than one row at once.
+    even: to a multiple of so many channels what is stored is filled up."""
     lanes, most, matrix, pairs = arithmetic
     group, kind = arithmetic.group(c.reads), np.int16 if pairs or c.reads == "words" else np.int8
     quarters = 4 if c.shuffle else 1
     channels = len(c.weights) // quarters
     vectors = -(-channels // lanes)
-    steps = 1 if by_points else -(-vectors // most)
+    steps = 1 if at_once > 1 else -(-vectors // most)
     sizes = [vectors // steps + (i < vectors % steps) for i in range(steps)]
     found = []
     for quarter in range(quarters):
         first = 0
         for size in sizes:
             rows = slice(quarter * channels + first, quarter * channels + min(first + size * lanes, channels))
-            given = at_points(c.weights[rows]) if by_points else c.weights[rows]
+            given = at_points(c.weights[rows], at_once) if at_once > 1 else c.weights[rows]
             filled = np.zeros((size * lanes, -(-given.shape[1] // group) * group, *given.shape[2:]), kind)
             filled[: len(given), : given.shape[1]] = given
             # rows of taps, groups of a row, channels, those of a group
@@ -416,14 +419,13 @@ def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, by_points: bool 
                 if kind == np.int16:
                     low_high = (packed,) if np.abs(c.weights).max() <= LARGEST_BYTE else (packed & 127, packed >> 7)
                     packed = np.stack(low_high).astype(np.int8)
-            if by_points:  # two vectors after the other
+            if at_once > 1:  # two vectors after the other
                 packed = np.pad(packed, ((0, 0), (0, 0), (0, size % 2 * lanes), (0, 0)))
-                packed = packed.reshape(36, -1, (size + 1) // 2, 2 * lanes, group).transpose(2, 0, 1, 3, 4)
+                packed = packed.reshape((at_once + 2) ** 2, -1, (size + 1) // 2, 2 * lanes, group).transpose(2, 0, 1, 3, 4)
             scale, bias = np.zeros(size * lanes, np.float32), np.zeros(size * lanes, np.float32)
             scale[: len(given)], bias[: len(given)] = c.scale[rows], c.bias[rows]
             stored = min(size * lanes, -(-channels // even) * even - first)
-            together = TOGETHER if by_points else 1
-            found.append(Part(_aligned(packed), scale, bias, size, stored, first, quarter, chunks, span, together))
+            found.append(Part(_aligned(packed), scale, bias, size, stored, first, quarter, chunks, span, at_once))
             first += size * lanes
     return found
 
