@@ -527,15 +527,36 @@ static void split(const uint8_t *words, int64_t count, uint8_t *low, int64_t hig
 
 #else
 
+/* The words of planes c and c + 1 at eight columns, side by side. */
+FORCED __m256i both(const float *from, int64_t plane, int c, int count, int columns, const float *fine) {
+    __m256i pair[2] = {none(), none()};
+    for (int i = 0; i < 2 && c + i < count; i++) {
+        float values[LANES] = {0};
+        if (columns < LANES) memcpy(values, from + (c + i) * plane, columns * sizeof *values);
+        pair[i] = word(load(columns < LANES ? values : from + (c + i) * plane), same(fine[c + i]));
+    }
+    return _mm256_blend_epi16(pair[0], _mm256_slli_epi32(pair[1], 16), 0xaa);
+}
+
 static void take_columns(const float *from, int64_t plane, int count, int columns, const float *fine, uint8_t *at,
                          int64_t site) {
-    for (int c = 0; c < count; c++) {
-        float values[LANES] = {0};
-        int32_t codes[LANES];
-        memcpy(values, from + c * plane, columns * sizeof(float));
-        const ints code = word(load(values), same(fine[c]));
-        memcpy(codes, &code, sizeof codes);
-        for (int p = 0; p < columns; p++) memcpy(at + p * site + 2 * c, &codes[p], 2);
+    for (int c = 0; c < count; c += 8) { /* eight planes: 16 bytes of each site */
+        const int bytes = count - c < 8 ? (count - c + 1) / 2 * 4 : 16;
+        __m256i row[4], half[4];
+        UNROLLED for (int i = 0; i < 4; i++) row[i] = both(from, plane, c + 2 * i, count, columns, fine);
+        UNROLLED for (int i = 0; i < 2; i++) {
+            half[2 * i] = _mm256_unpacklo_epi32(row[2 * i], row[2 * i + 1]);
+            half[2 * i + 1] = _mm256_unpackhi_epi32(row[2 * i], row[2 * i + 1]);
+        }
+        UNROLLED for (int i = 0; i < LANES; i++) { /* sites i % 4, and 4 on from there */
+            const __m256i two = i & 1 ? _mm256_unpackhi_epi64(half[i / 2 % 2], half[2 + i / 2 % 2])
+                                      : _mm256_unpacklo_epi64(half[i / 2 % 2], half[2 + i / 2 % 2]);
+            const __m128i words = i < 4 ? _mm256_castsi256_si128(two) : _mm256_extracti128_si256(two, 1);
+            if (bytes == 16 && columns == LANES)
+                _mm_storeu_si128((void *)(at + i * site + 2 * c), words);
+            else if (i < columns)
+                memcpy(at + i * site + 2 * c, &words, bytes);
+        }
     }
 }
 
