@@ -318,8 +318,8 @@ FORCED void give_points(const int M, const ints (*restrict products)[TILES][APAR
 BY_POINTS(2)
 BY_POINTS(4)
 
-static __attribute__((noinline)) void finish_six(const struct step *s, const struct rows *r, int v, int x, const ints *sum) {
-    finish_vector(s, r, v, TILES, x, sum, 1);
+static __attribute__((noinline)) void finish_twelve(const struct step *s, const struct rows *r, int v, int x, const ints *sum) {
+    finish_vector(s, r, v, 2 * TILES, x, sum, 1);
 }
 
 /* Up to M = s->together rows of sums, from y on. */
@@ -345,7 +345,7 @@ static void rows_by_points(const struct step *s, int y, int count) {
                 if (s->width < columns) {
                     for (int k = 0; k < s->width; k++) finish_vector(s, &r[i], v, 1, k, made[i] + k, 1);
                 } else {
-                    for (int k = 0; k < columns; k += TILES) finish_six(s, &r[i], v, x + k, made[i] + k);
+                    for (int k = 0; k < columns; k += 2 * TILES) finish_twelve(s, &r[i], v, x + k, made[i] + k);
                 }
             }
         }
