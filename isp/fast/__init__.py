@@ -65,7 +65,7 @@ def develop(
         return kernel().isp_render(by(mosaic), by(colour), by(picture), *box)
 
     threads = threads or processors()
-    pieces = Pieces(work, meta, colour_of(p, bits), into)
+    pieces = Pieces(work, meta, colour_of(p, bits, kernel()), into)
     in_threads(pieces.begin, pieces.boxes, threads)
     pieces.finish(threads)
     return p
@@ -101,7 +101,7 @@ def display(
         by = ctypes.byref
         return kernel().isp_display(by(band_of(box[0] // ROWS)), by(mosaic), by(colour), by(picture), *box)
 
-    return Pieces(work, meta, colour_of(p, bits), into)
+    return Pieces(work, meta, colour_of(p, bits, kernel()), into)
 
 
 def obstacle(raw: RawImage, options: RenderOptions, bits: int = 8) -> str | None:

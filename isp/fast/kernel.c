@@ -10,7 +10,7 @@ Linear values: black 0, white 1. Positions are those of the active area. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __AVX512BW__
+#if defined(__AVX512BW__) || defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -84,7 +84,7 @@ struct colour {
     const float *around; /* grid of colours for RECONSTRUCT, rows x cols x 4; NULL while it is being gathered */
     int32_t highlights, two_matrices, compress, filmic, bits;
     float slope, knee, scale, exponent, offset; /* isp.primaries.Curve */
-    float stretch, shift, pieces[4][32];        /* the same to codes: isp.fast.structures.pieces */
+    float stretch, shift, pieces[128];          /* the same to codes: isp.fast.structures.pieces, of isp_pieces() */
     float filmic_pieces[6][32];                 /* isp.fast.structures.filmic_pieces */
 };
 
@@ -437,9 +437,9 @@ INLINE __m512 on_piece(const __m512 (*table)[2], const int degree, __m512i piece
     return y;
 }
 
-INLINE void load_pieces(const float (*pieces)[32], const int terms, __m512 (*table)[2]) {
+INLINE void load_pieces(const float *pieces, const int terms, __m512 (*table)[2]) {
     for (int i = 0; i < terms; i++)
-        for (int half = 0; half < 2; half++) table[i][half] = _mm512_loadu_ps(pieces[i] + 16 * half);
+        for (int half = 0; half < 2; half++) table[i][half] = _mm512_loadu_ps(pieces + 32 * i + 16 * half);
 }
 
 /* filmic, by isp.fast.structures.filmic_pieces. */
@@ -453,7 +453,7 @@ INLINE __m512 filmic_16(const __m512 (*table)[2], __m512 x) {
 
 static void apply_filmic(const struct colour *k, float *restrict r, float *restrict g, float *restrict b, int n) {
     __m512 table[6][2];
-    load_pieces(k->filmic_pieces, 6, table);
+    load_pieces(k->filmic_pieces[0], 6, table);
     for (int i = 0; i < n; i += 16) {
         __m512 x[3] = {_mm512_loadu_ps(r + i), _mm512_loadu_ps(g + i), _mm512_loadu_ps(b + i)};
         __m512 largest = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), x[2]);
@@ -546,6 +546,15 @@ static void develop(const struct colour *k, float *r, float *g, float *b, int n)
 
 Rows of a tile come in two orders: as they lie, or split, those of even columns apart from those of odd ones. half:
 where both begin; of rows as they lie, the first and the second 16 of 32 pixels. */
+
+/* How many pieces of a curve there are in an octave; 0: none. */
+#if defined(__AVX512BW__)
+int isp_pieces(void) { return 4; }
+#elif defined(__AVX2__) && defined(__FMA__)
+int isp_pieces(void) { return 1; }
+#else
+int isp_pieces(void) { return 0; }
+#endif
 
 #ifdef __AVX512BW__
 
@@ -647,6 +656,102 @@ INLINE void encode(const struct colour *k, const struct packer *packer, const fl
         else pack_16(p, c, out);
     }
 }
+
+#elif defined(__AVX2__) && defined(__FMA__)
+
+/* The same, with a piece for each octave. */
+INLINE __m256i codes(const __m256 *table, __m256 u, const int bits) {
+    const __m256i first = _mm256_set1_epi32(127 - 8); /* 2^-8, by its exponent */
+    u = _mm256_min_ps(_mm256_set1_ps(0.99999994f), u);
+    const __m256i piece = _mm256_max_epi32(_mm256_srai_epi32(_mm256_castps_si256(u), 23), first);
+    const int degree = bits == 8 ? 5 : 6;
+    __m256 y = _mm256_permutevar8x32_ps(table[degree], piece);
+    for (int i = degree - 1; i >= 0; i--) y = _mm256_fmadd_ps(y, u, _mm256_permutevar8x32_ps(table[i], piece));
+    return _mm256_cvtps_epi32(y);
+}
+
+/* How the bytes of three colours are packed: of 16 bytes of each, those of each third of the pixels that they make. */
+struct packer {
+    __m256i within[3][3]; /* third, colour */
+    int split;
+};
+
+static struct packer packer_of(int bits, int split) {
+    struct packer p = {.split = split};
+    const int size = bits / 8;
+    for (int v = 0; v < 3; v++)
+        for (int colour = 0; colour < 3; colour++) {
+            uint8_t within[32];
+            for (int i = 0; i < 32; i++) {
+                const int number = (v * 16 + i % 16) / size;
+                within[i] = number % 3 == colour ? number / 3 * size + i % size : 0x80; /* 0x80: 0 */
+            }
+            p.within[v][colour] = _mm256_loadu_si256((const void *)within);
+        }
+    return p;
+}
+
+/* 32 bytes of each colour to 96 of pixels. */
+INLINE void mix(const struct packer *p, const __m256i *colour, uint8_t *out) {
+    __m256i part[3]; /* thirds of what the first 16 bytes make, and of the others */
+    for (int v = 0; v < 3; v++) {
+        const __m256i red = _mm256_shuffle_epi8(colour[0], p->within[v][0]);
+        const __m256i green = _mm256_shuffle_epi8(colour[1], p->within[v][1]);
+        part[v] = _mm256_or_si256(_mm256_or_si256(red, green), _mm256_shuffle_epi8(colour[2], p->within[v][2]));
+    }
+    _mm256_storeu_si256((void *)out, _mm256_permute2x128_si256(part[0], part[1], 0x20));
+    _mm256_storeu_si256((void *)(out + 32), _mm256_permute2x128_si256(part[2], part[0], 0x30));
+    _mm256_storeu_si256((void *)(out + 64), _mm256_permute2x128_si256(part[1], part[2], 0x31));
+}
+
+/* Of four vectors of codes the words in order, 16 in each; of split rows from both halves in turn. */
+INLINE void in_order(const __m256i *c, int split, __m256i *words) {
+    const __m256i a = _mm256_permute4x64_epi64(_mm256_packus_epi32(c[0], c[1]), 0xd8);
+    const __m256i b = _mm256_permute4x64_epi64(_mm256_packus_epi32(c[2], c[3]), 0xd8);
+    const __m256i low = _mm256_unpacklo_epi16(a, b), high = _mm256_unpackhi_epi16(a, b);
+    words[0] = split ? _mm256_permute2x128_si256(low, high, 0x20) : a;
+    words[1] = split ? _mm256_permute2x128_si256(low, high, 0x31) : b;
+}
+
+INLINE void encode(const struct colour *k, const struct packer *packer, const float *m, const float *const half[2][3],
+                   int from, int to, const int bits, uint8_t *out) {
+    const struct packer copy = *packer, *p = &copy; /* which no store to pixels can change */
+    const __m256 stretch = _mm256_set1_ps(k->stretch), shift = _mm256_set1_ps(k->shift);
+    const __m256 limit = _mm256_set1_ps(k->highlights == CLIP ? 1 : INFINITY);
+    const int split = p->split;
+    __m256 by[9], table[7];
+    for (int i = 0; i < 7; i++) table[i] = _mm256_loadu_ps(k->pieces + 8 * i);
+    if (m)
+        for (int i = 0; i < 9; i++) by[i] = _mm256_set1_ps(m[i] * k->stretch);
+    for (int i = from; i < to; i += 32, out += 12 * bits) {
+        __m256i c[3][4], words[3][2];
+        for (int part = 0; part < 4; part++) {
+            __m256 x[3];
+            for (int j = 0; j < 3; j++) {
+                x[j] = _mm256_loadu_ps(half[part / 2][j] + (split ? i / 2 : i) + part % 2 * 8);
+                if (m) x[j] = _mm256_min_ps(limit, x[j]);
+            }
+            for (int j = 0; j < 3; j++) {
+                __m256 u = _mm256_fmadd_ps(m ? by[3 * j] : stretch, m ? x[0] : x[j], shift);
+                if (m) u = _mm256_fmadd_ps(by[3 * j + 2], x[2], _mm256_fmadd_ps(by[3 * j + 1], x[1], u));
+                c[j][part] = codes(table, u, bits);
+            }
+        }
+        for (int j = 0; j < 3; j++) in_order(c[j], split, words[j]);
+        if (bits == 8) {
+            __m256i bytes[3];
+            for (int j = 0; j < 3; j++)
+                bytes[j] = _mm256_permute4x64_epi64(_mm256_packus_epi16(words[j][0], words[j][1]), 0xd8);
+            mix(p, bytes, out);
+        } else {
+            for (int v = 0; v < 2; v++) mix(p, (const __m256i[]){words[0][v], words[1][v], words[2][v]}, out + 96 * v);
+        }
+    }
+}
+
+#endif
+
+#if defined(__AVX512BW__) || (defined(__AVX2__) && defined(__FMA__))
 
 /* The codes of pixels from .. to, multiples of 32, of a row; with a matrix of those clipped and multiplied. */
 static void encode_row(const struct colour *k, const struct packer *p, const float *m, const float *const half[2][3],

@@ -101,9 +101,16 @@ class Colour(_Structure):
         ("around", c_void_p),
         *((name, c_int32) for name in ("highlights", "two_matrices", "compress", "filmic", "bits")),
         *((name, c_float) for name in ("slope", "knee", "scale", "exponent", "offset", "stretch", "shift")),
-        ("pieces", c_float * 32 * 4),
+        ("pieces", c_float * 128),
         ("filmic_pieces", c_float * 32 * 6),
     ]
+
+    def look_up(self, curve: Curve, in_octave: int) -> None:
+        """The curve to codes in so many pieces of an octave; 0: the kernel computes it."""
+        if in_octave:
+            self.stretch, self.shift, coefficients = pieces(curve, self.bits, in_octave)
+            values = _floats(coefficients).ravel()
+            self.pieces[: len(values)] = values.tolist()
 
 
 class Picture(_Structure):
@@ -188,15 +195,14 @@ def _gain_map(opcode: Opcode, height: int, width: int) -> GainMapOf | None:
     return one
 
 
-def colour_of(p: RenderParameters, bits: int) -> Colour:
-    """What is done to white-balanced camera RGB."""
+def colour_of(p: RenderParameters, bits: int, kernel: ctypes.CDLL) -> Colour:
+    """What is done to white-balanced camera RGB, for this kernel."""
     colour = Colour(gains=tuple(p.gains), exposure=1.0, highlights=HIGHLIGHTS[p.highlights], bits=bits)
     exposure = 2.0**p.exposure_ev
     curve = Curve(1.0, 2.0, 1.0, 1.0, 0.0) if p.space == "camera" else CURVES[SPACES[p.space].transfer]
     for name, value in curve._asdict().items():
         setattr(colour, name, value)
-    colour.stretch, colour.shift, coefficients = pieces(curve, bits)
-    colour.pieces = (c_float * 32 * 4).from_buffer_copy(_floats(coefficients).tobytes())
+    colour.look_up(curve, int(kernel.isp_pieces()))
     if p.space == "camera":
         colour.first = (c_float * 9)(*(exposure * np.eye(3)).ravel())
         return colour
@@ -223,15 +229,18 @@ def colour_of(p: RenderParameters, bits: int) -> Colour:
     return colour
 
 
-def pieces(curve: Curve, bits: int) -> tuple[float, float, np.ndarray]:
-    """The curve from linear x to codes in pieces that a vector's lanes can look up: stretch, shift, and 4 32, the
-    coefficients of 1, u, u ** 2, u ** 3 with u = stretch * x + shift, at the lowest five bits of u's first eleven.
+def pieces(curve: Curve, bits: int, in_octave: int) -> tuple[float, float, np.ndarray]:
+    """The curve from linear x to codes in pieces that a vector's lanes can look up: stretch, shift, and terms pieces, the
+    coefficients of 1, u, u ** 2 ... with u = stretch * x + shift, at the lowest bits of u's exponent and of what stands
+    first in its mantissa.
 
-    What lies above the knee, up to 1, is stretched to [5/4 * 2 ** -8, 1]: 31 pieces, four to an octave. Cubics are
-    within 0.06 of a 16-bit code, and squares, for 8 bits, within 0.005. Under them stands the line, as the piece that
+    in_octave 4: what lies above the knee, up to 1, is stretched to [5/4 * 2 ** -8, 1]: 31 pieces. Cubics are within
+    0.06 of a 16-bit code, and squares, for 8 bits, within 0.005. in_octave 1: to [2 ** -7, 1], 7 pieces, of degree 6
+    within 0.16 of a 16-bit code and of degree 5 within 0.003 of 8 bits. Under them stands the line, as the piece that
     begins at 2 ** -8.
     """
-    low, knee = 1.25 * 2.0**-8, curve.knee if curve.knee < 1 else 0.0  # above 1: a line everywhere
+    number, terms = 8 * in_octave, {4: {8: 3, 16: 4}, 1: {8: 6, 16: 7}}[in_octave][bits]
+    low, knee = (1 + 1 / in_octave) * 2.0**-8, curve.knee if curve.knee < 1 else 0.0  # above 1: a line everywhere
     stretch = (1 - low) / (1 - knee)
     shift = 1 - stretch
 
@@ -240,10 +249,8 @@ def pieces(curve: Curve, bits: int) -> tuple[float, float, np.ndarray]:
         above = curve.scale * np.maximum(x, knee) ** curve.exponent - curve.offset
         return (2**bits - 1) * np.where((x < knee) | (u < low), curve.slope * x, above)
 
-    coefficients = np.zeros((4, 32))
-    terms = 3 if bits == 8 else 4
-    coefficients[:terms] = _fitted(codes, 2.0**-8, 4, terms)
-    coefficients[2:, 4 * (127 - 8) % 32] = 0
+    coefficients = _fitted(codes, 2.0**-8, number, in_octave, terms)
+    coefficients[2:, in_octave * (127 - 8) % number] = 0
     return stretch, shift, coefficients
 
 
@@ -256,22 +263,24 @@ def filmic_pieces() -> np.ndarray:
         y = 1.75 * (u**1.16 - 0.004**1.16)
         return y / np.cbrt(1 + np.abs(y) ** 3)
 
-    return _fitted(filmic, 2.0**-8, 2, 6)
+    return _fitted(filmic, 2.0**-8, 32, 2, 6)
 
 
-def _fitted(function: Callable[[np.ndarray], np.ndarray], low: float, pieces: int, terms: int) -> np.ndarray:
-    """terms 32: polynomials through a function at Chebyshev's nodes, on 32 pieces from the power of two `low` on, so
-    many in each octave, at the lowest five bits of what stands first in a float32 there. The nodes are drawn a little
+def _fitted(
+    function: Callable[[np.ndarray], np.ndarray], low: float, number: int, in_octave: int, terms: int
+) -> np.ndarray:
+    """terms number: polynomials through a function at Chebyshev's nodes, on so many pieces from the power of two `low`
+    on, so many in each octave, at the lowest bits of what stands first in a float32 there. The nodes are drawn a little
     to the beginning, where these curves bend more: the errors on both sides are then the same."""
-    number = np.arange(32)
-    octave = low * 2.0 ** (number // pieces)
-    begin = octave * (1 + number % pieces / pieces)
-    share = (0.5 - 0.5 * np.cos(np.pi * (np.arange(terms) + 0.5) / terms)) ** 1.05
-    nodes = begin[:, None] + (octave / pieces)[:, None] * share
+    piece = np.arange(number)
+    octave = low * 2.0 ** (piece // in_octave)
+    begin = octave * (1 + piece % in_octave / in_octave)
+    share = (0.5 - 0.5 * np.cos(np.pi * (np.arange(terms) + 0.5) / terms)) ** (1.05 if in_octave > 1 else 1.1)
+    nodes = begin[:, None] + (octave / in_octave)[:, None] * share
     powers = (nodes / begin[:, None])[..., None] ** np.arange(terms)
     fitted = np.linalg.solve(powers, function(nodes)[..., None])[..., 0] / begin[:, None] ** np.arange(terms)
-    coefficients = np.empty((terms, 32))
-    coefficients[:, (number + pieces * (127 + round(np.log2(low)))) % 32] = fitted.T
+    coefficients = np.empty((terms, number))
+    coefficients[:, (piece + in_octave * (127 + round(np.log2(low)))) % number] = fitted.T
     return coefficients
 
 
