@@ -3,7 +3,7 @@
 Convolutions of bytes read bytes, as onnxruntime and OpenVINO do; those that the export leaves in float32 read words, 16
 bits of each channel's range with room above, times weights of as many bits as their sums have room for. What is added
 lies in halves. So it gives what the others give of the same file, to what is rounded in another place. It takes
-processors with AVX-512 VNNI or AVX-VNNI, and graphs of convolutions (3x3, 2x2 with a stride of 2, 1x1), ReLUs, sums and
+processors with AVX-512 VNNI, AVX-VNNI or AVX2, and graphs of convolutions (3x3, 2x2 with a stride of 2, 1x1), ReLUs, sums and
 shuffles: `obstacle` tells.
 """
 
@@ -30,8 +30,8 @@ MOST_SPAN = 16  # groups of channels in a matrix of weights
 MOST_ADDED = 2  # results of others, to one
 WORD = 8191  # the largest; with more bits for what is read, sums would leave too few for its weights
 ROOM = 4  # times the largest value that a range was taken from, at which words saturate
-SUM = 2**29 - 1
-LARGEST = 3640  # of the weights of words
+SUM = 2**31 - 1
+LARGEST = 2**14 - 1  # of the weights of words
 LARGEST_BYTE = 127  # of those that isp.nets.quantise has rounded to so many, but for this share of a step
 SAME = 1e-3
 ALIGNED = 64  # bytes
@@ -42,7 +42,7 @@ POINTS = {  # of three taps, times what divides them; by how many rows of sums a
     4: np.array([[6, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 6]]),
 }
 COLUMNS = 24 + 2  # that are read at once for these
-MOST_DEEP = 128  # channels that are read there
+MOST_DEEP = 128  # channels that are read for these
 OUTPUTS = 2  # times TURN rows of the output that are kept: while some are read, the next ones begin
 
 
@@ -311,7 +311,7 @@ def obstacle(path: Path) -> str | None:
     if isinstance(found, UnavailableError):
         return str(found)
     if not found.isp_integers_lanes():
-        return "neither AVX-512 VNNI nor AVX-VNNI"
+        return "a processor without AVX2, FMA and F16C"
     try:
         read_network(path)
     except (ValueError, OSError) as error:
@@ -381,7 +381,11 @@ def together(c: Convolution, level: int, arithmetic: Arithmetic) -> int:
     """Rows of sums that a convolution makes at once: more than one by fewer products. In each turn there are so many."""
     if not arithmetic.pairs or c.weights.shape[2] != 3 or c.weights.shape[1] > MOST_DEEP:
         return 1
-    return min(4 if c.reads == "bytes" else 2, TURN >> level)
+    rows, read = (4, 255) if c.reads == "bytes" else (2, WORD)
+    room = 64 if rows == 4 else 4  # by which sums come multiplied
+    largest = np.abs(c.weights).sum((1, 2, 3)).max() * read * room
+    fits = largest <= SUM and np.abs(at_points(c.weights, rows)).max() < 2**15
+    return min(rows, TURN >> level) if fits else 1
 
 
 def at_points(weights: np.ndarray, rows: int) -> np.ndarray:

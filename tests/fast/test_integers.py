@@ -25,17 +25,20 @@ from isp.fast.engine import _flags
 from isp.fast.exports import beside, digest_of, fields, stamp
 from isp.fast.integers import (
     OUTPUTS,
+    POINTS,
     SUM,
     TURN,
     WORD,
     Arithmetic,
     Network,
     Stream,
+    at_points,
     network_of,
     obstacle,
     open_threads,
     parts_of,
     read_network,
+    together,
 )
 from isp.fast.library import FLAGS, UnavailableError, _compile, _load, library
 from isp.fast.models import choose
@@ -51,7 +54,7 @@ from isp.pipeline import camera_stages, run, sensor_stages
 
 found = library()
 runs = not isinstance(found, UnavailableError) and bool(found.isp_integers_lanes())
-needs_it = pytest.mark.skipif(not runs, reason="needs a compiler and a processor with AVX-512 VNNI or AVX-VNNI")
+needs_it = pytest.mark.skipif(not runs, reason="needs a compiler and a processor with AVX2")
 needs_packages = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="needs onnx, onnxscript and onnxruntime"
 )
@@ -234,18 +237,24 @@ def test_matrices_make_the_same_sums(
     assert (through(read_network(path), x) == made).all()
 
 
-@pytest.fixture(scope="module")
-def short_vectors(tmp_path_factory: pytest.TempPathFactory) -> CDLL:
+SHORT = {  # processors without AVX-512: what they have instead, and how they compute
+    "alderlake": ({"avx_vnni", "f16c", "fma"}, Arithmetic(lanes=8, vectors=3)),
+    "haswell": ({"avx2", "f16c", "fma"}, Arithmetic(lanes=8, vectors=2, pairs=True)),
+}
+
+
+@pytest.fixture(scope="module", params=SHORT)
+def short_vectors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, CDLL]:
     """The kernel for a processor without AVX-512."""
-    if not {"avx_vnni", "f16c", "fma"} <= _flags():
-        pytest.skip("needs a processor with AVX-VNNI")
+    if not SHORT[request.param][0] <= _flags():
+        pytest.skip(f"needs a processor with {' '.join(sorted(SHORT[request.param][0]))}")
     path = tmp_path_factory.mktemp("kernel") / "kernel.so"
-    flags = ["-march=alderlake" if flag == "-march=native" else flag for flag in FLAGS]
+    flags = [f"-march={request.param}" if flag == "-march=native" else flag for flag in FLAGS]
     try:
         _compile([*shlex.split(os.environ.get("CC") or "cc"), *flags], path)
-        return _load(path)
+        return request.param, _load(path)
     except UnavailableError as error:
-        pytest.skip(f"needs a compiler that knows AVX-VNNI: {error}")
+        pytest.skip(f"needs a compiler that knows {request.param}: {error}")
 
 
 @needs_it
@@ -256,16 +265,56 @@ def test_short_vectors_make_the_same(
     name: str,
     size: tuple[int, int],
     quantised: dict[str, Path],
-    short_vectors: CDLL,
+    short_vectors: tuple[str, CDLL],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Bit for bit what longer ones make."""
     path = quantised[name] / "model-int8.onnx" if name in NETWORKS else beside(model_folders()[name] / WEIGHTS, "int8")
     x = frames(1, *size, seed=5)[:, : read_network(path).planes]
     made = through(read_network(path), x)
-    monkeypatch.setattr(integers, "library", lambda: short_vectors)
-    assert read_network(path).arithmetic == Arithmetic(lanes=8, vectors=3)
+    kind, kernel = short_vectors
+    monkeypatch.setattr(integers, "library", lambda: kernel)
+    assert read_network(path).arithmetic == SHORT[kind][1]
     assert (through(read_network(path), x) == made).all()
+
+
+@needs_packages
+@pytest.mark.skipif(not runs, reason="needs a compiler and a processor with AVX2")
+@pytest.mark.parametrize("size", [(4, 4), (4, 100), (8, 52), (64, 24), (76, 60), (200, 132)])
+@pytest.mark.parametrize("name", [*NETWORKS, "pyramid"])
+def test_fewer_products_make_the_same_sums(
+    name: str, size: tuple[int, int], quantised: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit what all products make, of the largest codes too: tiles narrower and wider than a piece, rows that are
+    no multiple of those that go together."""
+    if integers.arithmetic_here().pairs:
+        kernel = found
+    else:
+        _compile([*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, "-march=haswell"], tmp_path / "kernel.so")
+        kernel = _load(tmp_path / "kernel.so")
+    monkeypatch.setattr(integers, "library", lambda: kernel)
+    path = quantised[name] / "model-int8.onnx" if name in NETWORKS else beside(model_folders()[name] / WEIGHTS, "int8")
+    network = read_network(path)
+    assert {part.together for parts in network.parts for part in parts} >= {1, 2, 4} or name == "flat"
+    x = frames(1, *size, seed=5)[:, : network.planes]
+    x[..., size[0] // 2 :] *= -30
+    made = through(network, x)
+    integers._read.cache_clear()
+    monkeypatch.setattr(integers, "together", lambda *_: 1)
+    assert (through(read_network(path), x) == made).all()
+    integers._read.cache_clear()
+
+
+@pytest.mark.parametrize("rows", POINTS)
+def test_products_at_points_are_a_convolution(rows: int) -> None:
+    """Of three taps, by the points and what they stand for: the polynomials of weights and samples multiplied there."""
+    rng = np.random.default_rng(0)
+    taps = rng.integers(-127, 128, 3)
+    points = [0, 1, -1, 2, -2][: rows + 1]
+    at = [sum(t * p**i for i, t in enumerate(taps)) for p in points] + [taps[2]]
+    made = POINTS[rows] @ taps
+    factors = {2: [2, 1, 1, 2], 4: [6, -1, -1, 1, 1, 6]}[rows]
+    assert made.tolist() == [factor * value for factor, value in zip(factors, at, strict=True)]
 
 
 @needs_packages
@@ -314,6 +363,11 @@ def test_sums_fit_into_32_bits(name: str) -> None:
         largest = WORD if c.reads == "words" else 255
         assert np.abs(c.weights.astype(np.int64)).sum((1, 2, 3)).max() * largest <= SUM
         assert np.abs(c.weights).max() <= (2**15 - 1 if c.reads == "words" else 127)
+        for level in range(3):
+            if (rows := together(c, level, Arithmetic(lanes=8, vectors=2, pairs=True))) > 1:
+                assert np.abs(at_points(c.weights, rows)).max() < 2**15
+                assert largest * (100 if rows == 4 else 4) < 2**15
+                assert np.abs(c.weights.astype(np.int64)).sum((1, 2, 3)).max() * largest * {2: 4, 4: 64}[rows] < 2**31
     kept = [c for c in network.convolutions if c.reads == "words"]
     assert kept, "the first convolution reads words"
     # what stays float32 in the file keeps ten bits and more of its weights, or those to which it was rounded there
