@@ -133,61 +133,87 @@ FORCED ints word(floats value, floats fine) {
     return nearest(larger(smaller(times(value, fine), same(WORD)), same(-WORD)));
 }
 
-/* What becomes of P sums of vector v of channels, each so many after the one before. */
-FORCED void finish_vector(const struct step *s, const struct rows *r, int v, const int P, int x, const ints *sum,
-                          const int apart) {
-    const int column = x * s->spread + s->right, left = s->channels - v * LANES;
+/* What becomes of P sums of V vectors of channels from v on: from column to column and from vector to vector so many apart. */
+FORCED void finish_sums(const struct step *s, const struct rows *r, int v, const int V, const int P, int x, const ints *sum,
+                        const int column_apart, const int vector_apart) {
+    const int column = x * s->spread + s->right, left = s->channels - v * LANES, both = V == 2 && PAIRS && left >= 2 * LANES;
     const floats coarse = same(s->coarse), zero = same(s->zero), slope = same(s->slope);
-    const floats scale = load(s->scale + v * LANES), bias = load(s->bias + v * LANES);
-    floats value[MOST_COLUMNS];
-    UNROLLED for (int p = 0; p < P; p++) value[p] = times_plus(of_ints(sum[p * apart]), scale, bias);
-    for (int i = 0; i < 2 && r->added[i]; i++) {
-        const int64_t pitch = (int64_t)s->spread * s->added[i].site;
-        const uint8_t *at = r->added[i] + (int64_t)column * s->added[i].site + v * 2 * LANES;
-        UNROLLED for (int p = 0; p < P; p++) value[p] = plus(value[p], load_halves(at + p * pitch));
+    floats value[MOST_VECTORS][MOST_COLUMNS];
+    UNROLLED for (int i = 0; i < V; i++) {
+        const floats scale = load(s->scale + (v + i) * LANES), bias = load(s->bias + (v + i) * LANES);
+        UNROLLED for (int p = 0; p < P; p++)
+            value[i][p] = times_plus(of_ints(sum[p * column_apart + i * vector_apart]), scale, bias);
+    }
+    for (int j = 0; j < 2 && r->added[j]; j++) {
+        const int64_t pitch = (int64_t)s->spread * s->added[j].site;
+        const uint8_t *at = r->added[j] + (int64_t)column * s->added[j].site + v * 2 * LANES;
+        UNROLLED for (int p = 0; p < P; p++) UNROLLED for (int i = 0; i < V; i++)
+            value[i][p] = plus(value[i][p], load_halves(at + p * pitch + i * 2 * LANES));
     }
     if (s->slope != 1)
-        UNROLLED for (int p = 0; p < P; p++) value[p] = larger(value[p], times(value[p], slope));
+        UNROLLED for (int i = 0; i < V; i++) UNROLLED for (int p = 0; p < P; p++)
+            value[i][p] = larger(value[i][p], times(value[i][p], slope));
     if (r->bytes) {
-        const int64_t pitch = (int64_t)s->spread * s->bytes.site;
-        uint8_t *at = r->bytes + (int64_t)column * s->bytes.site + v * (1 + PAIRS) * LANES;
-        UNROLLED for (int p = 0; p < P; p++) store_bytes(at + p * pitch, nearest(times_plus(value[p], coarse, zero)), left);
+        const int64_t pitch = (int64_t)s->spread * s->bytes.site, next = (1 + PAIRS) * LANES;
+        uint8_t *at = r->bytes + (int64_t)column * s->bytes.site + v * next;
+        UNROLLED for (int p = 0; p < P; p++) {
+            ints code[MOST_VECTORS];
+            UNROLLED for (int i = 0; i < V; i++) code[i] = nearest(times_plus(value[i][p], coarse, zero));
+            if (both) {
+                store_two_bytes(at + p * pitch, code[0], code[1]);
+            } else {
+                UNROLLED for (int i = 0; i < V; i++) store_bytes(at + p * pitch + i * next, code[i], left - i * LANES);
+            }
+        }
     }
     if (r->words) {
-        const int64_t pitch = (int64_t)s->spread * s->words.site, high = s->words.high;
-        uint8_t *at = r->words + (int64_t)column * s->words.site + v * (high ? 1 : 2) * LANES;
-        const floats fine = load(s->fine + v * LANES);
+        const int64_t pitch = (int64_t)s->spread * s->words.site, high = s->words.high, next = (high ? 1 : 2) * LANES;
+        uint8_t *at = r->words + (int64_t)column * s->words.site + v * next;
+        floats fine[MOST_VECTORS];
+        UNROLLED for (int i = 0; i < V; i++) fine[i] = load(s->fine + (v + i) * LANES);
         UNROLLED for (int p = 0; p < P; p++) {
-            const ints code = word(value[p], fine);
-            if (high)
-                store_low_and_high(at + p * pitch, at + p * pitch + high, code, left);
-            else
-                store_words(at + p * pitch, code, left);
+            ints code[MOST_VECTORS];
+            UNROLLED for (int i = 0; i < V; i++) code[i] = word(value[i][p], fine[i]);
+            if (both) {
+                store_two_words(at + p * pitch, code[0], code[1]);
+                continue;
+            }
+            UNROLLED for (int i = 0; i < V; i++) {
+                uint8_t *to = at + p * pitch + i * next;
+                if (high)
+                    store_low_and_high(to, to + high, code[i], left - i * LANES);
+                else
+                    store_words(to, code[i], left - i * LANES);
+            }
         }
     }
     if (r->halves) {
         const int64_t pitch = (int64_t)s->spread * s->halves.site;
         uint8_t *at = r->halves + (int64_t)column * s->halves.site + v * 2 * LANES;
-        UNROLLED for (int p = 0; p < P; p++) store_halves(at + p * pitch, value[p]);
+        UNROLLED for (int p = 0; p < P; p++) UNROLLED for (int i = 0; i < V; i++)
+            store_halves(at + p * pitch + i * 2 * LANES, value[i][p]);
     }
-    if (r->planes) {
-        float *to = r->planes + (int64_t)v * LANES * s->plane + column;
-        for (int first = 0; first < P; first += LANES)
-            store_planes(value + first, P - first < LANES ? P - first : LANES, left < LANES ? left : LANES,
-                         to + first * s->spread, s->plane, s->spread);
-    }
+    if (r->planes)
+        UNROLLED for (int i = 0; i < V; i++) {
+            float *to = r->planes + (int64_t)(v + i) * LANES * s->plane + column;
+            for (int first = 0; first < P; first += LANES)
+                store_planes(value[i] + first, P - first < LANES ? P - first : LANES,
+                             left - i * LANES < LANES ? left - i * LANES : LANES, to + first * s->spread, s->plane, s->spread);
+        }
 }
 
-/* Of P sums of V vectors. */
-FORCED void finish_sums(const struct step *s, const struct rows *r, const int V, const int P, int x,
-                        ints (*restrict sum)[4]) {
-    UNROLLED for (int v = 0; v < V; v++) finish_vector(s, r, v, P, x, &sum[0][v], 4);
+/* Of P sums of V vectors: as many at once as there are instructions for. */
+FORCED void finish_all(const struct step *s, const struct rows *r, const int V, const int P, int x, ints (*restrict sum)[4]) {
+    if (PAIRS && V == 2)
+        finish_sums(s, r, 0, 2, P, x, &sum[0][0], 4, 1);
+    else
+        UNROLLED for (int v = 0; v < V; v++) finish_sums(s, r, v, 1, P, x, &sum[0][v], 4, 1);
 }
 
 FORCED void piece(const struct step *s, const struct rows *r, const int V, const int P, const int wide, int x) {
     ints sum[MOST_COLUMNS][4];
     sums(s, r, V, P, wide, x, sum);
-    finish_sums(s, r, V, P, x, sum);
+    finish_all(s, r, V, P, x, sum);
 }
 
 /* A row of sums; the last piece begins earlier and makes some of them again. */
@@ -319,7 +345,12 @@ BY_POINTS(2)
 BY_POINTS(4)
 
 static __attribute__((noinline)) void finish_twelve(const struct step *s, const struct rows *r, int v, int x, const ints *sum) {
-    finish_vector(s, r, v, 2 * TILES, x, sum, 1);
+    finish_sums(s, r, v, 1, 2 * TILES, x, sum, 1, 0);
+}
+
+static __attribute__((noinline)) void finish_two_sixes(const struct step *s, const struct rows *r, int v, int x,
+                                                       const ints *sum) {
+    finish_sums(s, r, v, 2, TILES, x, sum, 1, MOST_MADE * TILES * MOST_MADE);
 }
 
 /* Up to M = s->together rows of sums, from y on. */
@@ -334,19 +365,19 @@ static void rows_by_points(const struct step *s, int y, int count) {
         const int x = at + columns <= s->width || s->width < columns ? at : s->width - columns;
         for (int i = 0; i < M + 2; i++) first[i] = source[i] + (int64_t)x * s->source.site;
         (M == 2 ? take_points_2 : take_points_4)(first, s->source.site, sixteens, samples);
-        for (int v = 0; v < s->vectors; v++) {
-            ints products[MOST_POINTS * MOST_POINTS][TILES][APART], made[MOST_MADE][TILES * MOST_MADE];
-            if (v % APART == 0) {
-                const ints *w = (const ints *)s->weights + (int64_t)v * (M + 2) * (M + 2) * s->groups;
-                (M == 2 ? multiply_points_2 : multiply_points_4)(samples, sixteens, s->groups, w, products);
-            }
-            (M == 2 ? give_points_2 : give_points_4)(products, v % APART, made);
+        for (int v = 0; v < s->vectors; v += APART) {
+            ints products[MOST_POINTS * MOST_POINTS][TILES][APART], made[APART][MOST_MADE][TILES * MOST_MADE];
+            const ints *w = (const ints *)s->weights + (int64_t)v * (M + 2) * (M + 2) * s->groups;
+            const int vectors = s->vectors - v < APART ? s->vectors - v : APART;
+            (M == 2 ? multiply_points_2 : multiply_points_4)(samples, sixteens, s->groups, w, products);
+            for (int i = 0; i < vectors; i++) (M == 2 ? give_points_2 : give_points_4)(products, i, made[i]);
             for (int i = 0; i < count; i++) {
-                if (s->width < columns) {
-                    for (int k = 0; k < s->width; k++) finish_vector(s, &r[i], v, 1, k, made[i] + k, 1);
-                } else {
-                    for (int k = 0; k < columns; k += 2 * TILES) finish_twelve(s, &r[i], v, x + k, made[i] + k);
-                }
+                for (int k = 0; s->width < columns && k < s->width; k++)
+                    for (int j = 0; j < vectors; j++) finish_sums(s, &r[i], v + j, 1, 1, k, made[j][i] + k, 1, 0);
+                for (int k = 0; s->width >= columns && vectors == 2 && k < columns; k += TILES)
+                    finish_two_sixes(s, &r[i], v, x + k, made[0][i] + k);
+                for (int k = 0; s->width >= columns && vectors == 1 && k < columns; k += 2 * TILES)
+                    finish_twelve(s, &r[i], v, x + k, made[0][i] + k);
             }
         }
     }
@@ -447,9 +478,9 @@ FORCED void matrix_row_of(const struct step *s, const int V, const int wide, int
         matrix_sums(s, &r, V, wide, x, sum);
         for (int i = 0; i < 2; i++) {
             if (columns == LANES) {
-                finish_sums(s, &r, V, LANES, x[i], sum + i * LANES);
+                finish_all(s, &r, V, LANES, x[i], sum + i * LANES);
             } else {
-                for (int p = 0; p < columns; p++) finish_sums(s, &r, V, 1, x[i] + p, sum + i * LANES + p);
+                for (int p = 0; p < columns; p++) finish_all(s, &r, V, 1, x[i] + p, sum + i * LANES + p);
             }
         }
     }

@@ -55,6 +55,9 @@ FORCED void store_low_and_high(uint8_t *low, uint8_t *high, ints x, int count) {
     _mm_mask_storeu_epi8(high, first_of(count), _mm512_cvtepi32_epi8(_mm512_srai_epi32(x, 7)));
 }
 
+FORCED void store_two_bytes(uint8_t *to, ints a, ints b) {} /* one vector at a time */
+FORCED void store_two_words(uint8_t *to, ints a, ints b) {}
+
 FORCED void store_halves(uint8_t *to, floats x) {
     _mm256_storeu_si256((void *)to, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
@@ -160,6 +163,16 @@ FORCED void store_bytes(uint8_t *to, ints x, int count) {
     __m128i bytes = eight_words(x);
     bytes = _mm_packus_epi16(bytes, bytes);
     memcpy(to, &bytes, count >= LANES ? LANES : count);
+}
+
+/* Of two vectors side by side, all. */
+FORCED void store_two_words(uint8_t *to, ints a, ints b) {
+    _mm256_storeu_si256((__m256i *)to, _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8));
+}
+
+FORCED void store_two_bytes(uint8_t *to, ints a, ints b) {
+    const __m256i words = _mm256_min_epu16(_mm256_packus_epi32(a, b), _mm256_set1_epi16(255));
+    _mm256_storeu_si256((__m256i *)to, _mm256_permute4x64_epi64(words, 0xd8));
 }
 
 FORCED void store_low_and_high(uint8_t *low, uint8_t *high, ints x, int count) {} /* no matrices */
