@@ -1,6 +1,6 @@
-/* Convolutional networks in integers, for processors with AVX-512 VNNI or AVX-VNNI: bytes times bytes, and 16 bits times 16
-bits where bytes are too coarse. Where there is AMX besides, sums are products of matrices of bytes. All give the same, to
-the bit.
+/* Convolutional networks in integers, for processors with AVX-512 VNNI, AVX-VNNI or AVX2: bytes times bytes, and 16 bits
+times 16 bits where bytes are too coarse. Where there is AMX besides, sums are products of matrices of bytes; where there
+is AVX2 alone, convolutions 3x3 take fewer products. All give the same, to the bit.
 
 Tensors hold their channels side by side, site after site. They lie in memory in up to three forms: bytes and words for
 convolutions to read, halves (IEEE 754, 16 bits) to be added to what others make. Of each form there are as many rows as

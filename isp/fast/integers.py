@@ -3,8 +3,8 @@
 Convolutions of bytes read bytes, as onnxruntime and OpenVINO do; those that the export leaves in float32 read words, 16
 bits of each channel's range with room above, times weights of as many bits as their sums have room for. What is added
 lies in halves. So it gives what the others give of the same file, to what is rounded in another place. It takes
-processors with AVX-512 VNNI, AVX-VNNI or AVX2, and graphs of convolutions (3x3, 2x2 with a stride of 2, 1x1), ReLUs, sums and
-shuffles: `obstacle` tells.
+processors with AVX2 and more, and graphs of convolutions (3x3, 2x2 with a stride of 2, 1x1), ReLUs, sums and shuffles:
+`obstacle` tells.
 """
 
 from __future__ import annotations
@@ -205,8 +205,7 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arit
         raise ValueError(f"{graph.output} is not what the last convolution makes for nobody else, at the input's size")
     filled = {**dict.fromkeys(coded, arithmetic.group("bytes")), **dict.fromkeys(words, arithmetic.group("words"))}
     parts = [
-        parts_of(c, filled.get(c.result, 1), arithmetic, together(c, level[c.source], arithmetic))
-        for c in convolutions
+        parts_of(c, filled.get(c.result, 1), arithmetic, together(c, level[c.source], arithmetic)) for c in convolutions
     ]
     network = Network(
         channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words,
@@ -378,7 +377,7 @@ def arithmetic_here() -> Arithmetic:
 
 
 def together(c: Convolution, level: int, arithmetic: Arithmetic) -> int:
-    """Rows of sums that a convolution makes at once: more than one by fewer products. In each turn there are so many."""
+    """Rows of sums that a convolution makes at once: more than one by fewer products. A turn has as many, or more."""
     if not arithmetic.pairs or c.weights.shape[2] != 3 or c.weights.shape[1] > MOST_DEEP:
         return 1
     rows, read = (4, 255) if c.reads == "bytes" else (2, WORD)
@@ -425,7 +424,8 @@ def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, at_once: int = 1
                     packed = np.stack(low_high).astype(np.int8)
             if at_once > 1:  # two vectors after the other
                 packed = np.pad(packed, ((0, 0), (0, 0), (0, size % 2 * lanes), (0, 0)))
-                packed = packed.reshape((at_once + 2) ** 2, -1, (size + 1) // 2, 2 * lanes, group).transpose(2, 0, 1, 3, 4)
+                packed = packed.reshape((at_once + 2) ** 2, -1, (size + 1) // 2, 2 * lanes, group)
+                packed = packed.transpose(2, 0, 1, 3, 4)
             scale, bias = np.zeros(size * lanes, np.float32), np.zeros(size * lanes, np.float32)
             scale[: len(given)], bias[: len(given)] = c.scale[rows], c.bias[rows]
             stored = min(size * lanes, -(-channels // even) * even - first)

@@ -230,9 +230,9 @@ def colour_of(p: RenderParameters, bits: int, kernel: ctypes.CDLL) -> Colour:
 
 
 def pieces(curve: Curve, bits: int, in_octave: int) -> tuple[float, float, np.ndarray]:
-    """The curve from linear x to codes in pieces that a vector's lanes can look up: stretch, shift, and terms pieces, the
-    coefficients of 1, u, u ** 2 ... with u = stretch * x + shift, at the lowest bits of u's exponent and of what stands
-    first in its mantissa.
+    """The curve from linear x to codes in pieces that a vector's lanes can look up: stretch, shift, and terms pieces,
+    the coefficients of 1, u, u ** 2 ... with u = stretch * x + shift, at the lowest bits of u's exponent and of what
+    stands first in its mantissa.
 
     in_octave 4: what lies above the knee, up to 1, is stretched to [5/4 * 2 ** -8, 1]: 31 pieces. Cubics are within
     0.06 of a 16-bit code, and squares, for 8 bits, within 0.005. in_octave 1: to [2 ** -7, 1], 7 pieces, of degree 6

@@ -285,8 +285,8 @@ def test_short_vectors_make_the_same(
 def test_fewer_products_make_the_same_sums(
     name: str, size: tuple[int, int], quantised: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit what all products make, of the largest codes too: tiles narrower and wider than a piece, rows that are
-    no multiple of those that go together."""
+    """Bit for bit what all products make, of the largest codes too: tiles narrower and wider than a piece, rows that
+    are no multiple of those that go together."""
     if integers.arithmetic_here().pairs:
         kernel = found
     else:
