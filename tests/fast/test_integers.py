@@ -617,37 +617,53 @@ def test_a_network_that_is_too_deep_is_refused() -> None:
 
 
 @needs_packages
+@pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("name", [*QUANTISED, *NETWORKS])
-def test_no_row_is_written_over_that_is_still_read(name: str, quantised: dict[str, Path]) -> None:
-    """The order of isp_integers, row by row, at heights from one step of the network up: what a row reads is still in
-    its place."""
+def test_no_row_is_written_over_that_is_still_read(
+    name: str, pairs: bool, quantised: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of isp_integers, row by row, at heights from one step of the network up: what a row reads is there, and
+    still in its place; and no form keeps a row more than it takes."""
+    arithmetic = Arithmetic(lanes=8, vectors=2, pairs=True) if pairs else Arithmetic()
+    monkeypatch.setattr(integers, "arithmetic_here", lambda: arithmetic)
     folder = quantised[name] if name in quantised else model_folders()[name]
     network = read_network(beside(folder / WEIGHTS, "int8"))
     step = 2 ** max(network.level.values())
-    for height in (step, 2 * step, TURN + step, 5 * TURN - step, 4 * network.reach // step * step):
+    needed = dict.fromkeys(network.rows, 0)
+
+    def read(result: str, form: str, first: int, last: int, height: int, done: dict[str, int]) -> None:
+        size = network.size(result, height, 0)[0]
+        there = min(done[result], size)
+        assert there > min(last, size - 1)
+        needed[result, form] = max(needed[result, form], there - max(first, 0))
+
+    for height in (step, 2 * step, TURN + step, 5 * TURN - step, (4 * network.reach + 3 * TURN) // step * step):
         done = dict.fromkeys(network.level, 0)
-        taken = given = 0  # turns of the input and of the output
-        for _ in range(10 * height):
-            done[network.input] = min(done[network.input] + TURN, height)
-            taken += taken * TURN < height
-            for c in network.convolutions:
-                kernel, spread, size = c.weights.shape[2], 1 + c.shuffle, network.size(c.source, height, 0)[0]
-                stride = 1 + (kernel == 2)
-                first = done[c.result] // spread
-                for row in range(first, min(first + TURN * (size // stride) // height, size // stride)):
-                    top, bottom = row * stride - kernel // 2 * (kernel == 3), row * stride + (kernel > 1)
-                    if done[c.source] <= min(bottom, size - 1) or any(done[n] < (row + 1) * spread for n in c.added):
+        given = turns = 0  # of the output, and all
+        while given * TURN < height:
+            done[network.input] += TURN
+            turns += 1
+            for c, parts in zip(network.convolutions, network.parts, strict=True):
+                kernel, spread, stride = c.weights.shape[2], 1 + c.shuffle, 1 + (c.weights.shape[2] == 2)
+                there = min((done[c.source] - (kernel == 3)) // stride, *(done[n] // spread for n in c.added), 10**6)
+                y = done[c.result] // spread
+                while y < there:
+                    end = y + parts[0].together - (0 if y else -there % parts[0].together)
+                    if end > there:
                         break
-                    assert max(top, 0) >= done[c.source] - network.rows[c.source, c.reads]
-                    for other in c.added:
-                        assert row * spread >= done[other] - network.rows[other, "halves"]
-                    done[c.result] += spread
+                    end_here = min(end, network.size(c.source, height, 0)[0] // stride)
+                    for row in range(y, end_here):
+                        above = kernel == 3
+                        read(c.source, c.reads, row * stride - above, row * stride + (kernel > 1), height, done)
+                        for other in c.added:
+                            read(other, "halves", row * spread, row * spread + spread - 1, height, done)
+                    y = end
+                done[c.result] = y * spread
             assert done[network.output] <= (given + OUTPUTS) * TURN, "rows that nobody has had yet"
-            assert taken - given <= network.behind + 1
+            assert turns - given <= network.behind + 1
             given += done[network.output] >= min((given + 1) * TURN, height)
-            if done[network.output] == height:
-                break
-        assert done[network.output] == height
+    for form, rows in needed.items():
+        assert rows <= network.rows[form] <= rows + 2, form
 
 
 @needs_it
