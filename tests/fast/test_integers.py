@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 from ctypes import CDLL
@@ -294,15 +295,23 @@ def test_fewer_products_make_the_same_sums(
         kernel = _load(tmp_path / "kernel.so")
     monkeypatch.setattr(integers, "library", lambda: kernel)
     path = quantised[name] / "model-int8.onnx" if name in NETWORKS else beside(model_folders()[name] / WEIGHTS, "int8")
-    network = read_network(path)
-    assert {part.together for parts in network.parts for part in parts} >= {1, 2, 4} or name == "flat"
-    x = frames(1, *size, seed=5)[:, : network.planes]
-    x[..., size[0] // 2 :] *= -30
-    made = through(network, x)
-    integers._read.cache_clear()
+    said, graph = fields(path.read_bytes())
+    given = read_graph(graph), json.loads(said["network"])["ranges"], integers.arithmetic_here()
+    fewer = network_of(*given)
+    assert {part.together for parts in fewer.parts for part in parts} >= {1, 2, 4} or name == "flat"
     monkeypatch.setattr(integers, "together", lambda *_: 1)
-    assert (through(read_network(path), x) == made).all()
-    integers._read.cache_clear()
+    x = frames(1, *size, seed=5)[:, : fewer.planes]
+    x[..., size[0] // 2 :] *= -30
+    assert (through(fewer, x) == through(network_of(*given), x)).all()
+
+
+def test_constants_are_those_of_the_kernel() -> None:
+    """Which the kernel's source names alike, or has in other units."""
+    source = (Path(integers.__file__).parent / "integers.c").read_text()
+    told = {name: int(value) for name, value in re.findall(r"([A-Z_]+) = (\d+)[ ,]", source)}
+    assert (told["WORD"], told["TURN"]) == (WORD, TURN)
+    assert 16 * told["MOST_SIXTEENS"] == integers.MOST_DEEP
+    assert told["TILES"] * told["MOST_MADE"] + 2 == integers.COLUMNS
 
 
 @pytest.mark.parametrize("rows", POINTS)
@@ -663,7 +672,54 @@ def test_no_row_is_written_over_that_is_still_read(
             assert turns - given <= network.behind + 1
             given += done[network.output] >= min((given + 1) * TURN, height)
     for form, rows in needed.items():
-        assert rows <= network.rows[form] <= rows + 2, form
+        assert rows == network.rows[form], form
+
+
+@needs_it
+@needs_packages
+@pytest.mark.parametrize("height", [1, 3, 6, 9])
+def test_fewer_products_in_tiles_of_every_width(
+    height: int, quantised: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Narrower than a piece, where what lies beyond the row is read and not used, and a piece and a bit; and of rows of
+    the tile before, as they are when the first rows that go together are fewer, nothing is left."""
+    if not integers.arithmetic_here().pairs:
+        pytest.skip("needs a kernel that makes rows by fewer products")
+    said, graph = fields((quantised["flat"] / "model-int8.onnx").read_bytes())
+    given = read_graph(graph), json.loads(said["network"])["ranges"], integers.arithmetic_here()
+    fewer = network_of(*given)
+    assert {part.together for parts in fewer.parts for part in parts} > {1}
+    monkeypatch.setattr(integers, "together", lambda *_: 1)
+    every = network_of(*given)
+    for width in range(1, 53):
+        x = frames(1, height, width, seed=width)
+        x[..., width // 2 :] *= -30
+        stream = Stream(fewer, height, width)
+        again(stream, frames(1, height, width, seed=width + 1) * 9)
+        assert (again(stream, x) == through(every, x)).all(), width
+
+
+@needs_it
+@pytest.mark.parametrize("channels", [115, 116, 128])
+def test_fewer_products_of_the_largest_weights_and_codes(channels: int) -> None:
+    """Sums come out where they have just room for what they are multiplied by, and one channel more is refused that."""
+    rng = np.random.default_rng(channels)
+    codes = rng.choice(np.array([-127, 127], np.int8), (9, channels, 3, 3))
+    codes[0], codes[1] = 127, -127
+    arrays = {
+        "w": np.eye(channels, dtype=np.float32)[..., None, None], "b": np.zeros(channels, np.float32),
+        "codes": codes, "scales": np.ones(9, np.float32), "zeros": np.zeros(9, np.int8),
+        "none": np.zeros(9, np.float32), "scale": np.array(1, np.float32), "zero": np.array(0, np.uint8),
+    }  # fmt: skip
+    nodes = [Node("Conv", ["x", "w", "b"], "a", {}), *in_bytes("a"), conv("a.dq", "y", "a.w", "none")]
+    network = network_of(Graph(nodes, arrays, "x", "y"), {"x": [255.0] * channels}, integers.arithmetic_here())
+    pairs = Arithmetic(lanes=8, vectors=2, pairs=True)
+    assert together(network.convolutions[1], 0, pairs) == (4 if channels == 115 else 1)
+    for share in (0.5, 1):
+        x = np.where(rng.random((1, channels, 9, 27)) < share, 900, -900).astype(np.float32)
+        code = torch.from_numpy(np.clip(x, 0, 255).astype(float))
+        sums = conv2d(code, torch.from_numpy(codes.astype(float)), padding=1).numpy()
+        assert (through(network, x) == sums.astype(np.float32)).all()
 
 
 @needs_it
