@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 MARGIN = 16  # packed samples of reflected frame around the frame, as isp.nets.inference
 MEMORY = 0.5e9  # bytes that all tiles together may take in the network; with more, less work and as much paging
-CACHED = 7.5e6  # bytes of a tile's rows, of which more took a twentieth more time (Zen 3)
 AHEAD = 4  # times rows of inputs that others may make before they are taken
 PLANES = {"packed": 4, "sigma": 4, "base": 12}  # of the inputs of a raw network
 WITHOUT_MODEL: dict[str, Any] = {"model": None, "strength": 1.0, "runtime": "auto", "precision": "auto"}
@@ -369,12 +368,8 @@ def canvas_of(meta: RawMetadata, p: RenderParameters, mosaic: Mosaic, multiple: 
 
 def tiles_of(choice: Choice, h: int, w: int, threads: int, memory: float = MEMORY) -> list[Tile]:
     """The tiles of a canvas of h w packed samples in a model's runtime."""
-    export, columns = choice.export(), 0.0
-    if choice.runtime == "kernel":
-        network = read_network(export.path)
-        columns = column_bytes(network)
-        if network.arithmetic.pairs and memory <= MEMORY:  # whose rows are long in bytes; narrow ones stay in caches
-            memory = min(memory, threads * CACHED)
+    export = choice.export()
+    columns = column_bytes(read_network(export.path)) if choice.runtime == "kernel" else 0.0
     return grid(h, w, export, choice.precision, threads, memory, columns)
 
 

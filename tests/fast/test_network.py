@@ -26,7 +26,6 @@ from isp.datasets.dead_leaves import dead_leaves
 from isp.fast import display, network, picture_size
 from isp.fast.engine import PACKAGES, Whole, native_bfloat16
 from isp.fast.exports import beside, cached, digest_of, read_export
-from isp.fast.integers import Arithmetic
 from isp.fast.library import MACHINE, UnavailableError, library
 from isp.fast.models import Choice, choose
 from isp.fast.structures import Band
@@ -442,24 +441,6 @@ class Pixelwise:
 
 
 @needs_kernel
-def test_tiles_whose_rows_are_long_are_narrower(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where bytes lie in words, and only as long as nobody asks for more memory."""
-    export = SimpleNamespace(multiple=4, overlap=16, reach=36)
-    choice = SimpleNamespace(
-        export=lambda: SimpleNamespace(path=None, **vars(export)), runtime="kernel", precision="int8"
-    )
-    monkeypatch.setattr(network, "column_bytes", lambda _: 13e3)
-    widths = {}
-    for pairs in (False, True):
-        arithmetic = Arithmetic(lanes=8, vectors=2, pairs=pairs)
-        monkeypatch.setattr(network, "read_network", lambda _, a=arithmetic: SimpleNamespace(arithmetic=a))
-        for memory in (network.MEMORY, 1e12):
-            widths[pairs, memory] = network.tiles_of(choice, 1500, 2000, 2, memory)[0].part.width
-    assert widths[False, network.MEMORY] == widths[False, 1e12] == widths[True, 1e12] == 1016
-    assert 13e3 * widths[True, network.MEMORY] <= network.CACHED
-    assert widths[True, network.MEMORY] > 500
-
-
 @pytest.mark.parametrize("seed", range(30))
 def test_tiles_rows_and_threads_make_no_difference(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit what one tile at once gives, of any frame, crop and orientation: tiles side by side and one below the
@@ -495,7 +476,7 @@ def test_tiles_rows_and_threads_make_no_difference(seed: int, tmp_path: Path, mo
 
     monkeypatch.setattr(Choice, "export", lambda self: export)
     monkeypatch.setattr(network, "open_streams", opened)
-    monkeypatch.setattr(network, "read_network", lambda path: SimpleNamespace(behind=behind, arithmetic=Arithmetic()))
+    monkeypatch.setattr(network, "read_network", lambda path: SimpleNamespace(behind=behind))
     monkeypatch.setattr(network, "column_bytes", lambda _: 1e3)
     monkeypatch.setattr(network, "MEMORY", memory)
     chosen("onnx")
@@ -541,7 +522,7 @@ def test_it_leaves_off_when_a_thread_fails(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Choice, "export", lambda self: export)
     streams = [Slow(520, i, np.random.default_rng(i)) for i in range(2)]
     monkeypatch.setattr(network, "open_streams", lambda *_: streams)
-    monkeypatch.setattr(network, "read_network", lambda path: SimpleNamespace(behind=1, arithmetic=Arithmetic()))
+    monkeypatch.setattr(network, "read_network", lambda path: SimpleNamespace(behind=1))
     monkeypatch.setattr(network, "column_bytes", lambda _: 1e3)
     with pytest.raises(ValueError, match="no more"):
         network.camera_rgb(raw, resolve(raw.meta, RenderOptions(model="any")), 2)
