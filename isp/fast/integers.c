@@ -372,12 +372,14 @@ static void rows_by_points(const struct step *s, int y, int count) {
             (M == 2 ? multiply_points_2 : multiply_points_4)(samples, sixteens, s->groups, w, products);
             for (int i = 0; i < vectors; i++) (M == 2 ? give_points_2 : give_points_4)(products, i, made[i]);
             for (int i = 0; i < count; i++) {
-                for (int k = 0; s->width < columns && k < s->width; k++)
-                    for (int j = 0; j < vectors; j++) finish_sums(s, &r[i], v + j, 1, 1, k, made[j][i] + k, 1, 0);
-                for (int k = 0; s->width >= columns && vectors == 2 && k < columns; k += TILES)
-                    finish_two_sixes(s, &r[i], v, x + k, made[0][i] + k);
-                for (int k = 0; s->width >= columns && vectors == 1 && k < columns; k += 2 * TILES)
-                    finish_twelve(s, &r[i], v, x + k, made[0][i] + k);
+                if (s->width < columns) {
+                    for (int k = 0; k < s->width; k++)
+                        for (int j = 0; j < vectors; j++) finish_sums(s, &r[i], v + j, 1, 1, k, made[j][i] + k, 1, 0);
+                } else if (vectors == 2) {
+                    for (int k = 0; k < columns; k += TILES) finish_two_sixes(s, &r[i], v, x + k, made[0][i] + k);
+                } else {
+                    for (int k = 0; k < columns; k += 2 * TILES) finish_twelve(s, &r[i], v, x + k, made[0][i] + k);
+                }
             }
         }
     }
