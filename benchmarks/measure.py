@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 RESULTS = Path(__file__).parent / "results"
+INSTRUCTIONS = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX-VNNI", "avx2": "AVX2"}
 
 # A process keeps the peak of the one that it was forked from: a small one in between keeps ours out of the figure.
 LAUNCHER = """\
@@ -33,13 +34,24 @@ print(json.dumps({"code": os.waitstatus_to_exitcode(status), "figures": figures}
 """
 
 
-def cpu_name() -> str:
-    """The processor's name where Linux tells it."""
+def cpu_says(field: str) -> str:
+    """What Linux says of the first processor: its model name, its flags. Empty where it says nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
+
+
+def cpu_name() -> str:
+    """The processor's name."""
+    return cpu_says("model name") or platform.processor()
+
+
+def instructions() -> str:
+    """The best that the processor has for sums of products of bytes, where Linux tells it."""
+    flags = cpu_says("flags").split()
+    return next((name for flag, name in INSTRUCTIONS.items() if flag in flags), "")
 
 
 def machine() -> dict[str, Any]:
@@ -47,6 +59,7 @@ def machine() -> dict[str, Any]:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "processor": f"{cpu_name()}, {platform.machine()}",
+        "instructions": instructions(),
         "cores": os.cpu_count(),
         "memory_gb": round(pages / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",

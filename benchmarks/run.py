@@ -3,7 +3,7 @@
     python -m benchmarks.run                    # half an hour; writes benchmarks/results/run.json and the plots
     python -m benchmarks.run --quick            # three minutes, to look at: writes out/quick.json
     python -m benchmarks.run --only commands,stages --photos photos/
-    python -m benchmarks.run --table            # the table in README.md, from the results file
+    python -m benchmarks.run --table            # the tables in README.md, from results files
 
 Peers take turns with what they are compared with, round by round, so that all share the machine's moods; figures are
 medians, with the lowest and the highest. Peers that are not installed are left out: LibRaw comes with rawpy; OpenCV,
@@ -96,6 +96,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     ),
     "RawTherapee": ("rawtherapee-cli", "-o", "{out}", "-t", "-b8", "-Y", "-c", "{file}"),
 }  # fmt: skip
+ACROSS = ("isp, malvar2004", "isp, msg", f"{LEARNED}, int8", "isp, no options", *PROGRAMS)  # on several machines
 SCALED = ("isp, malvar2004", "isp, msg", LEARNED, f"{LEARNED}, int8")
 
 
@@ -558,6 +559,24 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", *(f"- {fact}" for fact in facts), *([""] if facts else []), made])
 
 
+def processors(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """The README's table of machines: how many times as fast as the base some commands were at the smallest size, for
+    each kind of file. runs: what `measure` found there, by the names of their files in benchmarks/results."""
+    lines = [
+        f"| times as fast as {BASE}: {' / '.join(KINDS)} | {' | '.join(ACROSS)} | measured |",
+        "|---" * (len(ACROSS) + 2) + "|",
+    ]
+    for name, results in runs.items():
+        rows = results["commands"]
+        smallest = min(row["megapixels"] for row in rows)
+        times = {(row["case"], row["file"]): row["times_faster"] for row in rows if row["megapixels"] == smallest}
+        cells = [" / ".join(f"{times[case, kind]:.2g}" for kind in KINDS) for case in ACROSS]
+        where = f"{results['machine']['processor'].split(',')[0]} with {results['machine']['instructions']}"
+        made = f"[{results['made']['commands']['date']}](benchmarks/results/{name})"
+        lines.append(f"| {where} | {' | '.join(cells)} | {made} |")
+    return "\n".join(lines)
+
+
 def _facts(results: Mapping[str, Any]) -> list[str]:
     """A line for each other section that was measured."""
     facts = []
@@ -622,15 +641,21 @@ def _facts(results: Mapping[str, Any]) -> list[str]:
     return facts
 
 
-def write_table(readme: Path, results: Mapping[str, Any]) -> None:
-    """Put the table between its markers. Raises ValueError for a file without them."""
+def write_tables(readme: Path, results: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put the tables between their markers. Raises ValueError for a file without them."""
     text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise ValueError(f"{readme}: has no lines {BEGIN!r} and {END!r}; put them where the table shall be")
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
     with whole_file(readme, overwrite=True) as part:
-        part.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
+        part.write_text(f"{before}{BEGIN}\n{table(results)}\n\n{processors(runs)}\n{END}{after}", encoding="utf-8")
+
+
+def kept_runs() -> dict[str, dict[str, Any]]:
+    """Of all machines: what is in benchmarks/results."""
+    paths = [RESULT, *sorted(RESULTS.glob("run-*.json"))]
+    return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
@@ -645,7 +670,7 @@ def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
     add("--only", metavar="NAMES", help=f"some of {','.join(names)}; what the file has of the others stays")
     add("--photos", type=Path, help="folder of pictures to make pairs of; default: dead leaves")
     add("-o", "--output", type=Path, help=f"default: {RESULT.relative_to(ROOT)}, or out/quick.json")
-    add("--table", action="store_true", help="only write the table in README.md")
+    add("--table", action="store_true", help="only write the tables in README.md")
     add("--plots", action="store_true", help="only draw the plots")
     arguments = parser.parse_args(argv)
     output = arguments.output or (ROOT / "out" / "quick.json" if arguments.quick else RESULT)
@@ -654,7 +679,7 @@ def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
         parser.error(f"no section {unknown[0]!r}; known: {', '.join(names)}")
     try:
         if arguments.table:
-            write_table(ROOT / "README.md", json.loads(output.read_text(encoding="utf-8")))
+            write_tables(ROOT / "README.md", json.loads(output.read_text(encoding="utf-8")), kept_runs())
             return 0
         if not arguments.plots:
             plan = plan or (QUICK if arguments.quick else Plan())

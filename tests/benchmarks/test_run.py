@@ -78,7 +78,7 @@ def test_wrong_names_are_refused(tmp_path, capsys):
     assert "none.json" in capsys.readouterr().err
     (tmp_path / "README.md").write_text("nothing")
     with pytest.raises(ValueError, match="put them where the table shall be"):
-        run.write_table(tmp_path / "README.md", stub())
+        run.write_tables(tmp_path / "README.md", stub(), {"run.json": across()})
 
 
 @pytest.mark.parametrize("megapixels", [0.03, 0.5])
@@ -123,16 +123,38 @@ Medians, some, 2 cores: limits, commands of 5 rounds, 2026-01-02, `python -m ben
     assert run.table(stub()) == expected
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{run.BEGIN}\nold\n{run.END}\nafter\n")
-    run.write_table(readme, stub())
-    assert readme.read_text() == f"before\n{run.BEGIN}\n{expected}\n{run.END}\nafter\n"
+    run.write_tables(readme, stub(), {"run.json": across()})
+    assert readme.read_text() == f"before\n{run.BEGIN}\n{expected}\n\n{MACHINES}\n{run.END}\nafter\n"
 
 
-def test_the_readme_has_the_table_of_the_results():
+MACHINES = """\
+| times as fast as rawpy AHD: uncompressed / lossless JPEG | isp, malvar2004 | isp, msg | isp, pyramid, int8 \
+| isp, no options | darktable | RawTherapee | measured |
+|---|---|---|---|---|---|---|---|
+| Some Chip with AVX2 | 0.5 / 0.5 | 1.5 / 1.5 | 2.5 / 2.5 | 3.5 / 3.5 | 4.5 / 4.5 | 5.5 / 5.5 \
+| [2026-01-02](benchmarks/results/run.json) |"""
+
+
+def across():
+    """Of two sizes, of which the smaller one counts."""
+    rows = [
+        {"case": case, "file": kind, "megapixels": size, "times_faster": 0.5 + number + 1000 * (size > 12)}
+        for number, case in enumerate(run.ACROSS) for kind in run.KINDS for size in (24.0, 12.0)
+    ]  # fmt: skip
+    return {
+        "made": {"commands": {"date": "2026-01-02"}},
+        "machine": {"processor": "Some Chip, x86_64", "instructions": "AVX2"},
+        "commands": rows,
+    }
+
+
+def test_the_readme_has_the_tables_of_the_results():
     text = (run.ROOT / "README.md").read_text(encoding="utf-8")
     if not run.RESULT.exists():
         pytest.skip("no benchmarks/results/run.json; python -m benchmarks.run writes it")
     block = text.split(run.BEGIN)[1].split(run.END)[0]
-    assert block.strip() == run.table(json.loads(run.RESULT.read_text())), "python -m benchmarks.run --table"
+    expected = f"{run.table(json.loads(run.RESULT.read_text()))}\n\n{run.processors(run.kept_runs())}"
+    assert block.strip() == expected, "python -m benchmarks.run --table"
 
 
 def test_quality_is_read_from_tables_and_cards():
