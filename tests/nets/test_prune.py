@@ -96,8 +96,9 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
             Model(ModelConfig("pyramid", SHAPE | arguments))
 
 
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What the file says stays, and half precision."""
+    monkeypatch.setattr("tools.prune.SIDE", 24)
     model = resting((1,), (), (), (), (3, 4))
     save_model(tmp_path / "one", model, metadata={"noise": "none", "steps": "7"}, half=True)
     given = [str(tmp_path / "one"), "--data", "dead-leaves", "--batches", "1", "-o", str(tmp_path / "two")]
