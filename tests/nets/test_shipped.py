@@ -194,8 +194,9 @@ def test_a_real_frame_against_the_mean_of_sixty_four(name, shared):
     shot, read = 0.0901 / (white - black), 0.260 / (white - black) ** 2  # docs/noise.md
     top, left, bottom, right = raw.meta.area
     mean = torch.from_numpy(np.load(burst / "static_mean64.npy"))[None, None, top:bottom, left:right]
-    truth = (mean - black) / (white - black)
-    noisy = run(sensor_stages(raw.meta), raw.tensor())
+    part = (..., slice(300, 812), slice(400, 1040))  # even offsets: the phase stays
+    truth = ((mean - black) / (white - black))[part]
+    noisy = run(sensor_stages(raw.meta), raw.tensor())[part]
     gains = torch.tensor([1.8, 1.0, 1.6])[torch.from_numpy(raw.meta.cfa.channel_map(*noisy.shape[-2:]))]
     sigma = (shot * noisy.clamp(min=0) + read).sqrt()
     restored = (
