@@ -281,21 +281,27 @@ def test_short_vectors_make_the_same(
     assert (through(read_network(path), x) == made).all()
 
 
+@pytest.fixture(scope="module")
+def in_pairs(tmp_path_factory: pytest.TempPathFactory) -> CDLL:
+    """The kernel for AVX2 alone, which makes rows by fewer products."""
+    if integers.arithmetic_here().pairs:
+        assert isinstance(found, CDLL)
+        return found
+    path = tmp_path_factory.mktemp("pairs") / "kernel.so"
+    _compile([*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, "-march=haswell"], path)
+    return _load(path)
+
+
+@needs_it
 @needs_packages
-@pytest.mark.skipif(not runs, reason="needs a compiler and a processor with AVX2")
 @pytest.mark.parametrize("size", [(4, 4), (4, 100), (8, 52), (64, 24), (76, 60), (200, 132)])
 @pytest.mark.parametrize("name", [*NETWORKS, "pyramid"])
 def test_fewer_products_make_the_same_sums(
-    name: str, size: tuple[int, int], quantised: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, size: tuple[int, int], quantised: dict[str, Path], in_pairs: CDLL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit what all products make, of the largest codes too: tiles narrower and wider than a piece, rows that
     are no multiple of those that go together."""
-    if integers.arithmetic_here().pairs:
-        kernel = found
-    else:
-        _compile([*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, "-march=haswell"], tmp_path / "kernel.so")
-        kernel = _load(tmp_path / "kernel.so")
-    monkeypatch.setattr(integers, "library", lambda: kernel)
+    monkeypatch.setattr(integers, "library", lambda: in_pairs)
     path = quantised[name] / "model-int8.onnx" if name in NETWORKS else beside(model_folders()[name] / WEIGHTS, "int8")
     said, graph = fields(path.read_bytes())
     given = read_graph(graph), json.loads(said["network"])["ranges"], integers.arithmetic_here()

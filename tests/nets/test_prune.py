@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from isp.datasets.dead_leaves import dead_leaves
 from isp.nets.flat import Block
 from isp.nets.load import load_model, read_header, save_model
 from isp.nets.model import Model, ModelConfig
@@ -96,11 +99,14 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
             Model(ModelConfig("pyramid", SHAPE | arguments))
 
 
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What the file says stays, and half precision."""
+    monkeypatch.setattr("tools.prune.SIDE", 24)
+    leaves = dead_leaves(96, 96, np.random.default_rng(0))
+    Image.fromarray((leaves * 255).round().astype(np.uint8)).save(tmp_path / "leaves.png")
     model = resting((1,), (), (), (), (3, 4))
     save_model(tmp_path / "one", model, metadata={"noise": "none", "steps": "7"}, half=True)
-    given = [str(tmp_path / "one"), "--data", "dead-leaves", "--batches", "1", "-o", str(tmp_path / "two")]
+    given = [str(tmp_path / "one"), "--data", str(tmp_path), "--batches", "1", "-o", str(tmp_path / "two")]
     assert main(given) == 0
     assert "M parameters, were" in capsys.readouterr().out
     smaller = load_model(tmp_path / "two")

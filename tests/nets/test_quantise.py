@@ -1,5 +1,6 @@
 """Networks in 8-bit integers: what equalisation keeps, and what the codes are."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +19,23 @@ pytestmark = pytest.mark.skipif(
 PLANES = 8
 
 
-def exported(folder: Path, slope: float) -> Any:
-    """The file of a small pyramid whose channels differ in range by orders of magnitude."""
+Exported = Callable[[float], Any]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """By slope, made once: the file of a small pyramid whose channels differ in range by orders of magnitude."""
+    made: dict[float, Any] = {}
+
+    def of(slope: float) -> Any:
+        if slope not in made:
+            made[slope] = export_of(slope, tmp_path_factory.mktemp("pyramid"))
+        return deepcopy(made[slope])
+
+    return of
+
+
+def export_of(slope: float, folder: Path) -> Any:
     import onnx
 
     from isp.nets.export import export_network
@@ -59,8 +75,8 @@ def noise_of(model: Any, truth: Any) -> float:
 
 @pytest.mark.parametrize("slope", [0.0, 0.1])
 @pytest.mark.parametrize("mode", [b"DCR", b"CRD"])
-def test_equalisation_changes_weights_and_not_the_function(slope: float, mode: bytes, tmp_path: Path) -> None:
-    model = exported(tmp_path, slope)
+def test_equalisation_changes_weights_and_not_the_function(slope: float, mode: bytes, exported: Exported) -> None:
+    model = exported(slope)
     for node in model.graph.node:  # another order of channels is another network, as good as this one
         for attribute in node.attribute:
             if attribute.name == "mode" and node.op_type == "DepthToSpace":
@@ -116,20 +132,20 @@ def test_equalisation_leaves_shuffles_that_no_convolution_feeds_alone(between: s
     assert np.abs(run(graph.model, inputs(1, seed=1)[0]) - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_a_convolution_that_is_not_there_cannot_be_kept(tmp_path: Path) -> None:
-    model = exported(tmp_path, 0.0)
+def test_a_convolution_that_is_not_there_cannot_be_kept(exported: Exported) -> None:
+    model = exported(0.0)
     number = sum(node.op_type == "Conv" for node in model.graph.node)
     with pytest.raises(ValueError, match=f"keep names convolution {number}; the network has {number}, counted from 0"):
         quantise(model, inputs(1), keep=[0, number])
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.1])
-def test_the_network_in_integers(slope: float, tmp_path: Path) -> None:
+def test_the_network_in_integers(slope: float, exported: Exported) -> None:
     """Codes that fit, kept convolutions as they were, and the noise of eight bits: a step is 1/63 of the most in a
     channel, -41 dB where weights are spread evenly, and layers of channels that differ a hundredfold add up."""
     from onnx import numpy_helper
 
-    model = exported(tmp_path, slope)
+    model = exported(slope)
     made = quantise(deepcopy(model), inputs(6), keep=[0, -1])
     arrays = {x.name: numpy_helper.to_array(x) for x in made.graph.initializer}
     codes = [array for name, array in arrays.items() if name.endswith(".codes")]
@@ -145,14 +161,14 @@ def test_the_network_in_integers(slope: float, tmp_path: Path) -> None:
     assert -50 < noise_of(made, model) < -22
 
 
-def test_equalisation_is_worth_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equalisation_is_worth_it(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """By itself: of weights that do not make up for each other."""
 
     def nearest(weights: np.ndarray, patches: np.ndarray, counts: np.ndarray, largest: int) -> tuple[np.ndarray, float]:
         return np.clip(np.round(weights), -largest, largest).astype(np.int8), 0.0
 
     monkeypatch.setattr("isp.nets.quantise.rounded", nearest)
-    model = exported(tmp_path, 0.1)
+    model = exported(0.1)
     with_it = noise_of(quantise(deepcopy(model), inputs(6)), model)
     monkeypatch.setattr("isp.nets.quantise.equalise", lambda graph, inputs: None)
     assert with_it < noise_of(quantise(deepcopy(model), inputs(6)), model) - 1

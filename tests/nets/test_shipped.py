@@ -2,6 +2,7 @@
 
 import colorsys
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from isp.pipeline import run, sensor_stages
 from isp.stages.demosaic import mosaic
 from isp.stages.encode import decode, encode
 from isp.train.data import is_held_out
-from tools.evaluate import REFERENCE, Cell, Frame, develop_all, developer, model_as_developer, simulate
+from tools.evaluate import REFERENCE, Cell, Developer, Frame, develop_all, developer, model_as_developer, simulate
 from tools.evaluate_demosaic import pictures
 from tools.models import card
 
@@ -30,44 +31,44 @@ LEVELS = REFERENCE.split(",")
 # some are below it
 LEAST_GAIN = {
     "flat": {
-        "kodak": (-0.1, 3.1, 6.0, 9.4),
+        "kodak": (0.1, 3.1, 5.9, 9.4),
         "dead leaves": (1.3, 2.3, 3.9, 5.5),
-        "photographs": (0.6, 9.7, 10.5, 11.9),
+        "photographs": (0.6, 10.0, 10.9, 12.1),
         "line art": (1.2, 1.3, 1.3, 1.3),
         "saturated": (0.9, 2.2, 2.8, 3.1),
     },
     "pyramid": {
-        "kodak": (-0.1, 3.0, 5.8, 9.3),
+        "kodak": (-0.1, 2.9, 5.6, 9.1),
         "dead leaves": (0.9, 2.1, 3.6, 5.4),
-        "photographs": (0.5, 9.6, 10.8, 12.3),
+        "photographs": (0.4, 9.9, 11.1, 12.6),
         "line art": (1.1, 1.1, 1.1, 1.3),
         "saturated": (0.7, 1.8, 2.5, 3.0),
     },
     "b2fnet": {
-        "kodak": (-0.3, 2.8, 5.7, 9.2),
+        "kodak": (-0.1, 2.8, 5.6, 9.2),
         "dead leaves": (0.3, 1.6, 3.2, 5.5),
-        "photographs": (0.5, 9.8, 10.8, 12.3),
+        "photographs": (0.5, 10.1, 11.2, 12.6),
         "line art": (0.7, 0.8, 0.9, 1.0),
         "saturated": (0.4, 1.3, 2.0, 2.8),
     },
     "pyramid-large": {
-        "kodak": (-0.2, 3.1, 5.9, 9.2),
+        "kodak": (-0.1, 3.0, 5.7, 9.2),
         "dead leaves": (1.3, 2.1, 3.6, 5.6),
-        "photographs": (0.6, 9.7, 10.8, 12.4),
+        "photographs": (0.6, 10.2, 11.4, 13.0),
         "line art": (1.2, 1.3, 1.3, 1.4),
         "saturated": (1.1, 2.1, 2.6, 2.9),
     },
     "tiny": {
-        "kodak": (-0.5, 2.4, 5.1, 8.4),
+        "kodak": (-0.4, 2.4, 5.0, 8.3),
         "dead leaves": (0.3, 1.3, 2.6, 4.3),
-        "photographs": (0.2, 8.7, 9.7, 10.8),
+        "photographs": (0.4, 9.7, 10.8, 11.8),
         "line art": (0.4, 0.5, 0.6, 0.8),
         "saturated": (0.2, 0.9, 1.2, 1.1),
     },
     "pyramid-gan": {
-        "kodak": (-0.7, 2.7, 5.5, 8.9),
+        "kodak": (-0.5, 2.7, 5.5, 8.9),
         "dead leaves": (0.9, 1.8, 3.3, 5.4),
-        "photographs": (0.2, 8.6, 10.3, 11.7),
+        "photographs": (0.2, 9.2, 10.9, 12.2),
         "line art": (0.6, 0.8, 1.0, 1.2),
         "saturated": (1.1, 2.1, 2.7, 3.0),
     },
@@ -139,6 +140,7 @@ def _shrunk(page: np.ndarray) -> Tensor:
     return encode(avg_pool2d(linear, 4), "srgb")
 
 
+@cache
 def truths_of(kind: str, shared: Path) -> list[Tensor]:
     """Pictures of a kind that no network here was trained on, each 1 3 H W, sRGB."""
     if kind == "dead leaves":
@@ -147,27 +149,39 @@ def truths_of(kind: str, shared: Path) -> list[Tensor]:
         return [(line_art if kind == "line art" else saturated)(seed) for seed in range(2)]
     if kind == "kodak":
         whole = list(pictures(shared / "data" / "kodak"))[2::7]
-        return [picture[..., 64:448, 128:640] for picture in whole]
+        return [picture[..., 128:384, 224:544] for picture in whole]
     held = sorted(path for path in (shared / "data" / "photos").glob("*.jpg") if is_held_out(path.name, 0.05))
-    return [read_picture(path)[None, :, 100:420, 200:584] for path in held[::3]]
+    return [read_picture(path)[None, :, 132:388, 264:520] for path in held[::3]]
+
+
+@cache
+def frames_of(kind: str, cell: Cell, shared: Path) -> list[tuple[Tensor, Frame, float]]:
+    """The pictures of a kind, the frames of a camera that saw them, and the PSNR of the default demosaic there: the
+    same for every model."""
+    made = []
+    for seed, truth in enumerate(truths_of(kind, shared)):
+        frame = Frame(simulate(truth, cell, seed), Path())
+        made.append((truth, frame, psnr_of(developer("msg"), frame, truth)))
+    return made
+
+
+def psnr_of(one: Developer, frame: Frame, truth: Tensor) -> float:
+    with torch.inference_mode():
+        return develop_all(frame, truth, [one], ["psnr"]).figures[one.name]["psnr"]
 
 
 @pytest.mark.parametrize(("kind", "camera", "phase"), CELLS)
 @pytest.mark.parametrize("name", LEAST_GAIN)
-def test_it_beats_the_default_demosaic(name, kind, camera, phase, request, tmp_path):
+def test_it_beats_the_default_demosaic(name, kind, camera, phase, request):
     """On pictures, cameras and phases apart, at every noise level of the reference table."""
     generated = kind in ("dead leaves", "line art", "saturated")
-    truths = truths_of(kind, Path() if generated else request.getfixturevalue("shared"))
-    ours = [model_as_developer(name, load_model(name)), developer("msg")]
+    shared = Path() if generated else request.getfixturevalue("shared")
+    ours = model_as_developer(name, load_model(name))
     for level, least in zip(LEVELS, LEAST_GAIN[name][kind], strict=True):
-        gains = []
-        for seed, truth in enumerate(truths):
-            frame = Frame(simulate(truth, Cell(camera, phase, level), seed), tmp_path)
-            with torch.inference_mode():
-                figures = develop_all(frame, truth, ours, ["psnr"]).figures
-            gains.append(figures[name]["psnr"] - figures["msg"]["psnr"])
-        print(f"{name}, {kind}, {camera}, {phase}, {level}: {np.mean(gains):+.2f} dB over msg")
-        assert np.mean(gains) > least, level
+        frames = frames_of(kind, Cell(camera, phase, level), shared)
+        gain = np.mean([psnr_of(ours, frame, truth) - default for truth, frame, default in frames])
+        print(f"{name}, {kind}, {camera}, {phase}, {level}: {gain:+.2f} dB over msg")
+        assert gain > least, level
 
 
 @pytest.mark.parametrize("name", LEAST_GAIN)
@@ -180,8 +194,9 @@ def test_a_real_frame_against_the_mean_of_sixty_four(name, shared):
     shot, read = 0.0901 / (white - black), 0.260 / (white - black) ** 2  # docs/noise.md
     top, left, bottom, right = raw.meta.area
     mean = torch.from_numpy(np.load(burst / "static_mean64.npy"))[None, None, top:bottom, left:right]
-    truth = (mean - black) / (white - black)
-    noisy = run(sensor_stages(raw.meta), raw.tensor())
+    part = (..., slice(300, 812), slice(400, 1040))  # even offsets: the phase stays
+    truth = ((mean - black) / (white - black))[part]
+    noisy = run(sensor_stages(raw.meta), raw.tensor())[part]
     gains = torch.tensor([1.8, 1.0, 1.6])[torch.from_numpy(raw.meta.cfa.channel_map(*noisy.shape[-2:]))]
     sigma = (shot * noisy.clamp(min=0) + read).sqrt()
     restored = (

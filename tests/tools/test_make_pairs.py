@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from forks import begin
 from PIL import Image
 
 from tools.make_pairs import main
@@ -83,8 +85,13 @@ def test_same_bytes_by_one_worker_and_two_and_after_a_restart(tmp_path, pictures
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
 
 
+def running(process):
+    return process.is_alive() if isinstance(process, BaseProcess) else process.poll() is None
+
+
 def killed(tmp_path, pictures, command, kills, pairs, seed, workers):
-    """Kill the command so many times at random moments, then let it finish; how many shards each kill found."""
+    """Kill the command so many times at random moments, then let it finish; how many shards each kill found. With one
+    worker the command is that."""
     rng = np.random.default_rng(seed)
     folder = tmp_path / "store"
     arguments = [pictures, "--recipe", "mialgo", "--size", 48, "--per-shard", 2, "-n", pairs, "-o"]
@@ -94,17 +101,20 @@ def killed(tmp_path, pictures, command, kills, pairs, seed, workers):
 
     progress = []
     for kill in range(kills):
-        process = start(*arguments, folder, "--workers", workers)
+        process = start(*arguments, folder, "--workers", workers) if workers > 1 else begin(main, *arguments, folder)
         wanted = done() + int(rng.integers(1, 3))
         deadline = time.monotonic() + 60
-        while process.poll() is None and done() < wanted and time.monotonic() < deadline:
+        while running(process) and done() < wanted and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(float(rng.uniform(0, 0.05)))  # somewhere in the middle of the next one
-        if kill % 2:
+        if kill % 2 and workers > 1:
             os.killpg(process.pid, signal.SIGKILL)  # all of it at once
         else:
             process.kill()  # the parent alone: its workers end by themselves
-        process.communicate(timeout=60)  # until the last of them has closed its ends
+        if workers > 1:
+            process.communicate(timeout=60)  # until the last of them has closed its ends
+        else:
+            process.join()
         progress.append(done())
     code, out, err = command(*arguments, folder, "--verify")
     assert code == 0, err

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,12 +14,14 @@ import pytest
 import torch
 import yaml
 from disks import files_up_to
+from forks import begin
 
 from isp.nets.load import load_model
 from isp.train.config import TrainConfig
 from isp.train.engine import Engine, NotFiniteError, read_checkpoint
 from isp.train.group import Group
 from isp.train.loops import loop_of
+from tools.train import main as train
 
 ROOT = Path(__file__).parents[2]
 ALONE = Group(0, 1, torch.device("cpu"))
@@ -56,12 +59,26 @@ def same_end(a: Path, b: Path) -> bool:
     return all(states_equal(one[key], two[key]) for key in ("step", "nets", "optimisers", "ema"))
 
 
-def command(recipe: Path, folder: Path, *more: str, processes: int = 1) -> list[str]:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    return [sys.executable, *torchrun, "-m", "tools.train", str(recipe), *more, "-o", str(folder), "--quiet"]
+def by_torchrun(recipe: Path, folder: Path) -> None:
+    """The command in two processes, as the documents say."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, "-m", "tools.train", str(recipe), "-o", str(folder), "--quiet"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+def two_at_once(recipe: Path, folder: Path) -> None:
+    """The same processes without torchrun: they need what it tells them."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    both = [
+        begin(train, recipe, "-o", folder, "--quiet", environment={**told, "RANK": rank, "LOCAL_RANK": rank})
+        for rank in "01"
+    ]
+    for process in both:
+        process.join(100)
+    assert [process.exitcode for process in both] == [0, 0]
 
 
 @pytest.fixture(autouse=True)
@@ -96,18 +113,19 @@ class TestInterruption:
         recipe.write_text(yaml.safe_dump(values, sort_keys=False))
         chance, killed = random.Random(0), []
         for _ in range(8):
-            process = subprocess.Popen(command(recipe, tmp_path / "parts"), cwd=ROOT, env=ENVIRONMENT)
+            process = begin(train, recipe, "-o", tmp_path / "parts", "--quiet")
             log = tmp_path / "parts" / "checkpoint.pt"
             began = log.stat().st_mtime_ns if log.exists() else 0
-            while process.poll() is None and (not log.exists() or log.stat().st_mtime_ns == began):
+            while process.is_alive() and (not log.exists() or log.stat().st_mtime_ns == began):
                 time.sleep(0.002)
             time.sleep(chance.uniform(0, 0.1))  # a few steps more, anywhere in them
-            if process.poll() is None and len(killed) < 2:
+            if process.is_alive() and len(killed) < 2:
                 process.kill()
-                process.wait()
+                process.join()
                 killed.append(read_checkpoint(log)["step"])
                 continue
-            assert process.wait() == 0
+            process.join()
+            assert process.exitcode == 0
             break
         assert killed
         assert same_end(tmp_path / "whole", tmp_path / "parts")
@@ -168,10 +186,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(values, tmp_path, more):
     values |= more
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(values, sort_keys=False))
-    done = subprocess.run(
-        command(recipe, tmp_path / "two", processes=2), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    (two_at_once if more else by_torchrun)(recipe, tmp_path / "two")
     run(values, tmp_path / "one")
     muon = "optimiser" in more
     one, two = (read_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("one", "two"))
