@@ -102,9 +102,12 @@ def test_photographs_come_back_where_they_were_measured(shared: Path, phase: str
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("look", LOOKS)
 def test_blurred_photographs_come_back_through_the_mosaic(shared: Path, look: str, phase: str) -> None:
-    """Ten cameras by four phases, borders included: 99.9 % of the pixels in gamut and unclipped within 1/255."""
+    """Ten cameras by four phases, each by one of the looks, borders included: 99.9 % of the pixels in gamut and
+    unclipped within 1/255."""
     options = RenderOptions(look=look, demosaic="bilinear")
     for index, name in enumerate(CAMERAS):
+        if (index + PHASES.index(phase) + LOOKS.index(look)) % 2:
+            continue
         sharp = photograph(shared, f"kodim{2 * index + 3:02d}", 192)
         picture = torch.tensor(gaussian_filter(sharp.numpy(), (0, 0, 8, 8), mode="mirror"))
         meta = load_camera(name).metadata(192, 192, temperature=2800 + 500 * index, cfa=CFA(phase))

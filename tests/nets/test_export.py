@@ -141,7 +141,9 @@ def test_render_by_a_runtime(
 @needs_export
 @pytest.mark.slow
 @pytest.mark.parametrize("half", [False, pytest.param(True, marks=needs_minutes)])
-def test_command(half: bool, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(
+    half: bool, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "out.onnx"
     given = [str(saved), "--onnx", str(path), *(["--fp16"] if half else [])]
     assert main(given) == 0
@@ -163,8 +165,12 @@ def test_command(half: bool, saved: Path, tmp_path: Path, capsys: pytest.Capture
     assert "RGGB" in metadata["mosaic"]
     assert main(given) == 2
     assert "exists" in capsys.readouterr().err
+    content = path.read_bytes()
+    monkeypatch.setattr("isp.nets.export.export_onnx", lambda _, part, **__: part.write_bytes(content))
+    path.write_bytes(b"before")
     assert main([*given, "-Y", "--tolerance", "1e-12"]) == 1
     assert "is not written" in capsys.readouterr().err
+    assert path.read_bytes() == b"before"
     assert TOLERANCE < TOLERANCE_HALF
 
 

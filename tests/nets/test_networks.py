@@ -87,8 +87,9 @@ def test_reach(name):
     network: Any = small(name).eval().double()
     scale = 2 if network.kind == "raw" else 1
     reach = network.reach
-    radius = 3 * network.multiple if reach is None else reach
-    side = -(-max(2 * radius + 3 * network.multiple, network.minimum) // network.multiple) * network.multiple
+    radius = 2 * network.multiple if reach is None else reach
+    side = 2 * radius + (1 if reach is None else 3) * network.multiple
+    side = -(-max(side, network.minimum) // network.multiple) * network.multiple
     x = torch.rand(1, SMALL[name].get("planes", PLANES[network.kind]), side, side, dtype=torch.float64)
     centre = side // 2
     changed = x.clone()

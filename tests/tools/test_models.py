@@ -1,4 +1,4 @@
-"""The list of models and networks, and the tables of docs/networks.md."""
+"""The list of models and networks, and where docs/networks.md has its tables; these are in nets/test_published.py."""
 
 from pathlib import Path
 
@@ -42,9 +42,3 @@ def test_a_document_without_its_places(monkeypatch: pytest.MonkeyPatch) -> None:
     assert models.written("a\n<!-- sizes -->\nold\n<!-- end -->\nb") == "a\n<!-- sizes -->\n| table |\n<!-- end -->\nb"
     with pytest.raises(ValueError, match=r"networks\.md has no lines <!-- sizes --> and <!-- end -->"):
         models.written("nothing")
-
-
-@pytest.mark.slow
-def test_the_document_is_what_the_code_makes() -> None:
-    text = models.DOCUMENT.read_text("utf-8")
-    assert models.written(text) == text, "python -m tools.models --table writes it anew"
