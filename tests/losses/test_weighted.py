@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from isp.losses import LOSSES, Loss
-from isp.losses.fdl import FDL
 from isp.losses.weighted import DOMAINS
 from isp.metrics.lpips import TRUNKS
 from isp.metrics.weights import FILES, build_trunk
@@ -15,7 +14,9 @@ from isp.metrics.weights import FILES, build_trunk
 HEADS = {"lpips-squeeze": (64, 128, 256, 384, 384, 512, 512), "lpips-alex": (64, 192, 384, 256, 256)}
 HEADS["lpips-vgg"] = (64, 128, 256, 512, 512)
 AT_EQUALITY = dict.fromkeys(LOSSES, 0.0) | {"psnr": -80.0}
-PROJECTIONS = 16  # of the 256 of the paper, which take their time on a processor
+# The paper's 256 projections take their time on a processor; test_fdl.py has the quick tests
+SLOW = ("fdl", "fdl-squeeze")
+EVERY = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LOSSES]
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +42,9 @@ def pair(name: str) -> tuple[Tensor, Tensor]:
     return truth, 0.2 * torch.randn(2, 3, side, side, generator=generator)
 
 
-def alone(name: str, folder: Path) -> Loss:
-    loss = Loss({name: 1}, "encoded", folder)
-    for network in loss.networks:
-        if isinstance(network, FDL):
-            for key, filters in network.named_buffers(recurse=False):
-                assert len(filters) == 256
-                network.register_buffer(key, filters[:PROJECTIONS], persistent=False)
-    return loss
-
-
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", EVERY)
 def test_smallest_at_equality_and_falling_towards_it(name: str, folder: Path) -> None:
-    loss = alone(name, folder)
+    loss = Loss({name: 1}, "encoded", folder)
     truth, noise = pair(name)
     with torch.no_grad():
         far, near, equal = (loss(truth + t * noise, truth) for t in (1, 0.25, 0))
@@ -63,16 +54,16 @@ def test_smallest_at_equality_and_falling_towards_it(name: str, folder: Path) ->
     assert (near > equal).all()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", EVERY)
 def test_each_image_has_its_value_and_gradient(name: str, folder: Path) -> None:
-    loss = alone(name, folder)
+    loss = Loss({name: 1}, "encoded", folder)
     truth, noise = pair(name)
     x = (truth + noise * torch.tensor([1.0, 0.3]).view(2, 1, 1, 1)).requires_grad_()
     both = loss(x, truth)
     with torch.no_grad():
-        each = [loss(x[i : i + 1], truth[i : i + 1]).item() for i in range(2)]
+        alone = [loss(x[i : i + 1], truth[i : i + 1]).item() for i in range(2)]
     # A phase of pi is as good as one of -pi, and rounding decides
-    assert both.tolist() == pytest.approx(each, rel=1e-2 if name.startswith("fdl") else 1e-4, abs=1e-6)
+    assert both.tolist() == pytest.approx(alone, rel=1e-2 if name.startswith("fdl") else 1e-4, abs=1e-6)
     both[0].backward()
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()
@@ -80,9 +71,9 @@ def test_each_image_has_its_value_and_gradient(name: str, folder: Path) -> None:
     assert (x.grad[1] == 0).all()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_step_down_the_gradient_lowers_it(name: str, folder: Path) -> None:
-    loss = alone(name, folder)
+    loss = Loss({name: 1}, "encoded", folder)
     truth, noise = pair(name)
     x = (truth[:1] + noise[:1] / 4).requires_grad_()
     before = loss(x, truth[:1])

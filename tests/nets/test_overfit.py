@@ -72,6 +72,7 @@ def learnt(network: nn.Module, x: Tensor, target: Tensor, rate: float) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of turning oneDNN off
 @pytest.mark.parametrize("name", CASES)
 def test_one_batch_by_heart(name: str):
     """From a noisy mosaic, or a noisy picture, to the clean picture within 45 dB."""
