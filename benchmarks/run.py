@@ -570,8 +570,13 @@ def processors(runs: Mapping[str, Mapping[str, Any]]) -> str:
         rows = results["commands"]
         smallest = min(row["megapixels"] for row in rows)
         times = {(row["case"], row["file"]): row["times_faster"] for row in rows if row["megapixels"] == smallest}
-        cells = [" / ".join(f"{times[case, kind]:.2g}" for kind in KINDS) for case in ACROSS]
-        where = f"{results['machine']['processor'].split(',')[0]} with {results['machine']['instructions']}"
+        cells = [
+            " / ".join(f"{times[case, kind]:.2g}" if (case, kind) in times else "–" for kind in KINDS)
+            for case in ACROSS
+        ]
+        where = (
+            f"{results['machine']['processor'].split(',')[0]} with {results['machine']['instructions'] or 'none known'}"
+        )
         made = f"[{results['made']['commands']['date']}](benchmarks/results/{name})"
         lines.append(f"| {where} | {' | '.join(cells)} | {made} |")
     return "\n".join(lines)
@@ -653,9 +658,10 @@ def write_tables(readme: Path, results: Mapping[str, Any], runs: Mapping[str, Ma
 
 
 def kept_runs() -> dict[str, dict[str, Any]]:
-    """Of all machines: what is in benchmarks/results."""
+    """Of all machines: what is in benchmarks/results with commands in it."""
     paths = [RESULT, *sorted(RESULTS.glob("run-*.json"))]
-    return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    runs = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    return {name: results for name, results in runs.items() if "commands" in results}
 
 
 def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:

@@ -131,15 +131,15 @@ MACHINES = """\
 | times as fast as rawpy AHD: uncompressed / lossless JPEG | isp, malvar2004 | isp, msg | isp, pyramid, int8 \
 | isp, no options | darktable | RawTherapee | measured |
 |---|---|---|---|---|---|---|---|
-| Some Chip with AVX2 | 0.5 / 0.5 | 1.5 / 1.5 | 2.5 / 2.5 | 3.5 / 3.5 | 4.5 / 4.5 | 5.5 / 5.5 \
+| Some Chip with AVX2 | 0.5 / 0.5 | 1.5 / 1.5 | 2.5 / 2.5 | 3.5 / 3.5 | 4.5 / 4.5 | – / – \
 | [2026-01-02](benchmarks/results/run.json) |"""
 
 
 def across():
-    """Of two sizes, of which the smaller one counts."""
+    """Of two sizes, of which the smaller one counts, where there is no RawTherapee."""
     rows = [
         {"case": case, "file": kind, "megapixels": size, "times_faster": 0.5 + number + 1000 * (size > 12)}
-        for number, case in enumerate(run.ACROSS) for kind in run.KINDS for size in (24.0, 12.0)
+        for number, case in enumerate(run.ACROSS[:-1]) for kind in run.KINDS for size in (24.0, 12.0)
     ]  # fmt: skip
     return {
         "made": {"commands": {"date": "2026-01-02"}},

@@ -173,7 +173,7 @@ def test_one_photograph(shared):
     ("enlarge", "shot_bound", "read_bound", "own_bound"), [(1, 0.32, 0.57, 0.11), (4, 0.08, 0.27, 0.04)]
 )
 @pytest.mark.parametrize("number", range(1, 11))
-def test_ten_photographs_at_four_isos(shared, number, enlarge, shot_bound, read_bound, own_bound):
+def test_ten_photographs(shared, number, enlarge, shot_bound, read_bound, own_bound):
     """Regression bounds just above the measured worst (docs/noise.md), all of it at the lowest ISO: each photograph
     there and, the first three, at one of the others; -s prints the errors."""
     clean = clean_mosaic(shared / "data" / "kodak" / f"kodim{number:02d}.png", enlarge)
