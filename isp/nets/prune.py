@@ -8,7 +8,7 @@ After H. Hu et al., "Network Trimming: A Data-Driven Neuron Pruning Approach tow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -24,7 +24,7 @@ def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]], units: Sequenc
     at least.
 
     units: how many of these each block has, at most, in their order: those that add most to its output, as their mean
-    square and the weights that read them have it.
+    square and the weights that read them have it. A block of 0 is left out.
     Raises ValueError for another network than a pyramid with plain ReLUs, whose blocks alone can be of any inner width.
     """
     if not isinstance(model.network, Pyramid):
@@ -32,8 +32,8 @@ def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]], units: Sequenc
     if slope := model.config.arguments.get("slope"):
         raise ValueError(f"only plain ReLUs rest, and those of this pyramid have a slope of {slope}")
     blocks = {name: block for name, block in model.network.named_modules() if isinstance(block, Block)}
-    if units is not None and (len(units) != len(blocks) or min(units) < 1):
-        raise ValueError(f"units are {[*units]}; the pyramid has {len(blocks)} blocks, each of one at least")
+    if units is not None and (len(units) != len(blocks) or min(units) < 0):
+        raise ValueError(f"units are {[*units]}; expected a number for each of the pyramid's {len(blocks)} blocks")
     most = {name: torch.full((block.first.out_channels,), -torch.inf) for name, block in blocks.items()}
     added = {name: torch.zeros(block.first.out_channels) for name, block in blocks.items()}
 
@@ -56,13 +56,29 @@ def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]], units: Sequenc
     for (name, block), number in zip(blocks.items(), units or (), strict=units is not None):
         read = block.second.weight.detach().square().sum((0, 2, 3)).cpu()
         kept[name] = kept[name][(added[name] * read)[kept[name]].argsort(descending=True)[:number].sort().values]
-    inner = [len(kept[name]) for name in blocks]
-    arguments = {**model.config.arguments, "inner": inner}
-    smaller = Model(replace(model.config, arguments=arguments))
     state = dict(model.network.state_dict())
     for name, which in kept.items():
         state[f"{name}.first.weight"] = state[f"{name}.first.weight"][which]
         state[f"{name}.first.bias"] = state[f"{name}.first.bias"][which]
         state[f"{name}.second.weight"] = state[f"{name}.second.weight"][:, which]
-    smaller.network.load_state_dict(state)
+    left = {name: len(which) for name, which in kept.items() if len(which)}
+    others = {name: given for name, given in model.config.arguments.items() if name != "encoders"}
+    smaller = Model(replace(model.config, arguments={**others, **_shape(model.network, left)}))
+    old = [name for name in state if name.rsplit(".", 2)[0] not in kept or name.rsplit(".", 2)[0] in left]
+    smaller.network.load_state_dict(
+        {new: state[name] for new, name in zip(smaller.network.state_dict(), old, strict=True)}
+    )
     return smaller.train(model.training)
+
+
+def _shape(net: Pyramid, units: Mapping[str, int]) -> dict[str, list[int]]:
+    """The arguments of a pyramid of which these blocks, by name, are left, with so many units."""
+
+    def count(level: str) -> int:
+        return sum(name.rpartition(".")[0] == level for name in units)
+
+    ways = range(len(net.widths) - 1)
+    blocks = [*(count(f"decoders.{i}") for i in reversed(ways)), count("bottom")]
+    encoders = [count(f"encoders.{i}") for i in ways]
+    inner = {"inner": [*units.values()]}
+    return {"blocks": blocks, **inner} if encoders == blocks[:-1] else {"blocks": blocks, "encoders": encoders, **inner}

@@ -43,6 +43,7 @@ class Pyramid(nn.Module):
         encoders = blocks[:-1] if encoders is None else encoders
         if len(encoders) != len(widths) - 1:
             raise ValueError(f"pyramid has {len(widths)} widths and {len(encoders)} encoders; expected one fewer")
+        self.widths = tuple(widths)
         self.multiple = self.minimum = 2 ** (len(widths) - 1)
         reach = 2 * blocks[-1]
         for up, down in zip(blocks[-2::-1], encoders[::-1], strict=True):

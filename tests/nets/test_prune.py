@@ -73,9 +73,24 @@ def test_those_that_add_most_are_left() -> None:
         assert torch.equal(left[number].first.bias, blocks[number].first.bias[which])
         assert torch.equal(left[number].second.weight, blocks[number].second.weight[:, which])
         assert torch.equal(left[number].second.bias, blocks[number].second.bias)
-    for wrong in ([4, 2, 7, 1], [4, 2, 7, 1, 0]):
-        with pytest.raises(ValueError, match="the pyramid has 5 blocks, each of one at least"):
+    for wrong in ([4, 2, 7, 1], [4, 2, 7, 1, -1]):
+        with pytest.raises(ValueError, match="expected a number for each of the pyramid's 5 blocks"):
             prune(model, batches(0), units=wrong)
+
+
+def test_blocks_of_no_units_are_left_out() -> None:
+    """What they added was nothing, so that the others compute what they did."""
+    model = resting((), (), (), (), ())
+    blocks: list[Any] = [block for block in model.network.modules() if isinstance(block, Block)]
+    for block in (blocks[0], blocks[2]):  # the first on the way down, and the first at the bottom
+        torch.nn.init.zeros_(block.second.weight)
+        torch.nn.init.zeros_(block.second.bias)
+    smaller = prune(model, batches(0), units=[0, 6, 0, 10, 6])
+    assert smaller.config.arguments == {"planes": 8, "widths": [6, 10], "blocks": [1, 1], "inner": [6, 10, 6]}
+    for given in batches(1):
+        torch.testing.assert_close(smaller(*given), model(*given), rtol=0, atol=1e-6)
+    none = prune(model, batches(0), units=[0, 6, 0, 0, 6]).config.arguments
+    assert (none["blocks"], none["inner"]) == ([1, 0], [6, 6])
 
 
 def test_others_are_refused() -> None:
@@ -123,6 +138,14 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     (tmp_path / "two" / "model-int8.onnx").touch()
     assert main([*given, "-Y"]) == 0
     assert "two/model-int8.onnx belongs to the weights that were there; make it anew" in capsys.readouterr().out
+    assert main([*given, "-Y", "--widths", "5", "7"]) == 0
+    narrow = load_model(tmp_path / "two").config.arguments
+    assert (narrow["widths"], narrow["inner"]) == ([5, 7], [6, 6, 10, 10, 6]), "all units stay"
+    assert main([*given, "-Y", "--widths", "5", "7", "--units", "3", "0", "4", "4", "2"]) == 0
+    both = load_model(tmp_path / "two").config.arguments
+    assert (both["widths"], both["blocks"], both["inner"]) == ([5, 7], [1, 2], [3, 4, 4, 2])
+    assert "encoders" not in both, "one is left, as many as on the way up"
+    capsys.readouterr()
     assert main([*given, "-Y", "--batches", "0"]) == 2
     assert capsys.readouterr().err == "error: batches is 0; expected at least 1\n"
     assert main(["nosuch", *given[1:]]) == 2
