@@ -14,7 +14,7 @@ rows it takes; structures are mirrored there. */
 #include "lanes.c"
 
 enum { BYTES, WORDS, WORDS_BY_BYTES }; /* what a convolution reads, and its weights where they are of another kind */
-enum { WORD = 8191 };       /* the largest word, and the smallest below 0 */
+enum { WORD = 8191, INPUT = 4095 }; /* the largest words, and the smallest below 0: of results, and of the input */
 enum { MOST_COLUMNS = 24 }; /* of sums at once: as many as there are registers for */
 enum { TURN = 8 };          /* rows of the input, or as much of what is made of it, before it is the next one's turn */
 
@@ -129,8 +129,8 @@ FORCED void sums(const struct step *s, const struct rows *r, const int V, const 
         add_row(r->source[down] + x * pitch, pitch, groups, (const ints *)s->weights + down * groups * V, V, P, wide, sum);
 }
 
-FORCED ints word(floats value, floats fine) {
-    return nearest(larger(smaller(times(value, fine), same(WORD)), same(-WORD)));
+FORCED ints word(floats value, floats fine, const int largest) {
+    return nearest(larger(smaller(times(value, fine), same(largest)), same(-largest)));
 }
 
 /* What becomes of P sums of V vectors of channels from v on: from column to column and from vector to vector so many apart. */
@@ -173,7 +173,7 @@ FORCED void finish_sums(const struct step *s, const struct rows *r, int v, const
         UNROLLED for (int i = 0; i < V; i++) fine[i] = load(s->fine + (v + i) * LANES);
         UNROLLED for (int p = 0; p < P; p++) {
             ints code[MOST_VECTORS];
-            UNROLLED for (int i = 0; i < V; i++) code[i] = word(value[i][p], fine[i]);
+            UNROLLED for (int i = 0; i < V; i++) code[i] = word(value[i][p], fine[i], WORD);
             if (both) {
                 store_two_words(at + p * pitch, code[0], code[1]);
                 continue;
@@ -234,15 +234,13 @@ ROW_OF(2, P2)
 ROW_OF(3, P3)
 ROW_OF(4, P4)
 
-#if PAIRS
-
 /* Convolutions 3x3 by fewer products: F(4x4, 3x3) and F(2x2, 3x3) of Lavin and Gray (CVPR 2016), 36 for 16 sums and 16 for
 4, where there were 144 and 36; from the points 0, 1, -1, 2, -2 and infinity, or 0, 1, -1 and infinity. All in whole
 numbers: what is read becomes words of at most 100 or 4 times as much (bytes, or words up to WORD), weights come multiplied
 by what their fractions divide by, and sums, modulo 2^32, are divided by that in the end, which leaves no rest. So they are
-the same. */
-enum { TILES = 6, APART = 2, MOST_MADE = 4, MOST_POINTS = 6 }; /* tiles of a piece; vectors of channels at once */
-enum { MOST_SIXTEENS = 8, MOST_SITES = TILES * MOST_MADE + 2 };  /* channels that are read, in sixteens; columns of a piece */
+the same. Both for AVX2, where bytes lie in words; the second, for words, elsewhere too. */
+enum { TILES = 12, APART = 2, MOST_MADE = 4, MOST_POINTS = 6 }; /* of a piece, tiles times vectors of channels at once */
+enum { MOST_SIXTEENS = 8, MOST_MADE_ACROSS = 24 };              /* channels that are read, in sixteens; columns of a piece */
 
 /* Samples from + at, + at + next, ... of one sixteen at the points. */
 FORCED void at_points(const int M, const uint8_t *const *from, int64_t at, __m256i *to, int64_t next) {
@@ -268,59 +266,59 @@ FORCED void at_points(const int M, const uint8_t *const *from, int64_t at, __m25
 
 /* Sums of products at the points to those at columns or rows, times 24, 12, 6 and 6, or 2 and 2. */
 FORCED void from_points(const int M, const ints *m, int64_t apart, ints *to) {
-    const ints m1 = m[apart], m2 = m[2 * apart], m3 = m[3 * apart];
-    const ints plus12 = _mm256_add_epi32(m1, m2), minus12 = _mm256_sub_epi32(m1, m2);
+    const ints m1 = m[apart], m2 = m[2 * apart], m3 = m[3 * apart], plus12 = sum_of(m1, m2), minus12 = less(m1, m2);
     if (M == 2) {
-        to[0] = _mm256_add_epi32(m[0], plus12);
-        to[1] = _mm256_sub_epi32(minus12, m3);
+        to[0] = sum_of(m[0], plus12);
+        to[1] = less(minus12, m3);
         return;
     }
-    const ints m4 = m[4 * apart], plus34 = _mm256_add_epi32(m3, m4), minus34 = _mm256_sub_epi32(m3, m4);
-    to[0] = _mm256_add_epi32(_mm256_add_epi32(m[0], plus34), _mm256_slli_epi32(plus12, 2));
-    to[1] = _mm256_add_epi32(_mm256_add_epi32(minus12, minus12), minus34);
-    to[2] = _mm256_add_epi32(plus12, plus34);
-    to[3] = _mm256_add_epi32(_mm256_add_epi32(minus34, minus34), _mm256_add_epi32(minus12, m[5 * apart]));
+    const ints m4 = m[4 * apart], plus34 = sum_of(m3, m4), minus34 = less(m3, m4);
+    to[0] = sum_of(sum_of(m[0], plus34), four_times(plus12));
+    to[1] = sum_of(sum_of(minus12, minus12), minus34);
+    to[2] = sum_of(plus12, plus34);
+    to[3] = sum_of(sum_of(minus34, minus34), sum_of(minus12, m[5 * apart]));
 }
 
 /* Sum (k, i) of a tile: less the factors of from_points. */
 FORCED ints divided(const int M, ints x, int k, int i) {
     const int shift[MOST_MADE] = {3, 2, 1, 1};
-    if (M == 2) return _mm256_srai_epi32(x, 2);
-    return _mm256_srai_epi32(_mm256_mullo_epi32(x, all_of(0x38e38e39)), shift[k] + shift[i]); /* times 9: 1 */
+    if (M == 2) return halved(x, 2);
+    return halved(product(x, all_of(0x38e38e39)), shift[k] + shift[i]); /* times 9: 1 */
 }
 
-/* The sites of a piece at the points, to points x TILES x sixteens of channels. rows: of M + 2, its first site. */
-FORCED void take_points(const int M, const uint8_t *const *rows, int64_t site, int sixteens, __m256i *to) {
-    __m256i lines[MOST_SITES * MOST_POINTS];
+/* The sites of a piece at the points, to points x tiles x sixteens of channels. rows: of M + 2, its first site. */
+FORCED void take_points(const int M, const int tiles, const uint8_t *const *rows, int64_t site, int sixteens, __m256i *to) {
+    __m256i lines[(MOST_MADE_ACROSS + 2) * MOST_POINTS];
     for (int g = 0; g < sixteens; g++) {
-        for (int i = 0; i < TILES * M + 2; i++) at_points(M, rows, i * site + 32 * g, lines + i * (M + 2), 1);
-        for (int t = 0; t < TILES; t++)
+        for (int i = 0; i < tiles * M + 2; i++) at_points(M, rows, i * site + 32 * g, lines + i * (M + 2), 1);
+        for (int t = 0; t < tiles; t++)
             for (int j = 0; j < M + 2; j++) {
                 const uint8_t *columns[MOST_POINTS];
                 UNROLLED for (int i = 0; i < M + 2; i++) columns[i] = (const uint8_t *)(lines + (M * t + i) * (M + 2));
-                at_points(M, columns, 32 * j, to + (j * (M + 2) * TILES + t) * sixteens + g, TILES * sixteens);
+                at_points(M, columns, 32 * j, to + (j * (M + 2) * tiles + t) * sixteens + g, tiles * sixteens);
             }
     }
 }
 
-/* Products at all points with the weights of two vectors of channels. */
-FORCED void multiply_points(const int M, const __m256i *samples, int sixteens, int groups, const ints *w,
-                            ints (*restrict products)[TILES][APART]) {
+/* Products at all points with the weights of V vectors of channels, to points x tiles x V. */
+FORCED void multiply_points(const int M, const int V, const __m256i *samples, int sixteens, int groups, const ints *w,
+                            ints *restrict products) {
+    const int tiles = TILES / V;
     for (int i = 0; i < (M + 2) * (M + 2); i++) {
         ints sum[TILES][4];
-        UNROLLED for (int t = 0; t < TILES; t++) UNROLLED for (int v = 0; v < APART; v++) sum[t][v] = none();
-        add_row((const uint8_t *)(samples + i * TILES * sixteens), 32 * sixteens, groups, w, APART, TILES, 1, sum);
-        UNROLLED for (int t = 0; t < TILES; t++) UNROLLED for (int v = 0; v < APART; v++) products[i][t][v] = sum[t][v];
-        w += groups * APART;
+        UNROLLED for (int t = 0; t < tiles; t++) UNROLLED for (int v = 0; v < V; v++) sum[t][v] = none();
+        add_row((const uint8_t *)(samples + i * tiles * sixteens), 32 * sixteens, groups, w, V, tiles, 1, sum);
+        UNROLLED for (int t = 0; t < tiles; t++) UNROLLED for (int v = 0; v < V; v++) *products++ = sum[t][v];
+        w += groups * V;
     }
 }
 
-/* Of one of these vectors the sums, to M rows of TILES M. */
-FORCED void give_points(const int M, const ints (*restrict products)[TILES][APART], int v, ints (*restrict to)[TILES * MOST_MADE]) {
-    for (int t = 0; t < TILES; t++) {
+/* Of one of these vectors the sums, to M rows of tiles times M. */
+FORCED void give_points(const int M, const int V, const ints *restrict products, ints (*restrict to)[MOST_MADE_ACROSS]) {
+    for (int t = 0; t < TILES / V; t++) {
         ints halfway[MOST_POINTS * MOST_MADE], across[MOST_MADE];
         UNROLLED for (int i = 0; i < M + 2; i++)
-            from_points(M, &products[i][t][v], (M + 2) * TILES * APART, halfway + i * M);
+            from_points(M, products + i * TILES + t * V, (M + 2) * TILES, halfway + i * M);
         UNROLLED for (int k = 0; k < M; k++) {
             from_points(M, halfway + k, M, across);
             UNROLLED for (int i = 0; i < M; i++) to[k][M * t + i] = divided(M, across[i], k, i);
@@ -328,64 +326,66 @@ FORCED void give_points(const int M, const ints (*restrict products)[TILES][APAR
     }
 }
 
-#define BY_POINTS(M)                                                                                                    \
-    static __attribute__((noinline)) void take_points_##M(const uint8_t *const *rows, int64_t site, int sixteens,       \
-                                                          __m256i *to) {                                                \
-        take_points(M, rows, site, sixteens, to);                                                                       \
+#define BY_POINTS(M, V)                                                                                                 \
+    static __attribute__((noinline)) void take_points_##M##_##V(const uint8_t *const *rows, int64_t site, int sixteens, \
+                                                                __m256i *to) {                                          \
+        take_points(M, TILES / V, rows, site, sixteens, to);                                                            \
     }                                                                                                                   \
-    static __attribute__((noinline)) void multiply_points_##M(const __m256i *samples, int sixteens, int groups,         \
-                                                              const ints *w, ints (*products)[TILES][APART]) {          \
-        multiply_points(M, samples, sixteens, groups, w, products);                                                     \
+    static __attribute__((noinline)) void multiply_points_##M##_##V(const __m256i *samples, int sixteens, int groups,   \
+                                                                    const ints *w, ints *products) {                    \
+        multiply_points(M, V, samples, sixteens, groups, w, products);                                                  \
     }                                                                                                                   \
-    static __attribute__((noinline)) void give_points_##M(const ints (*products)[TILES][APART], int v,                  \
-                                                          ints (*to)[TILES * MOST_MADE]) {                              \
-        give_points(M, products, v, to);                                                                                \
+    static __attribute__((noinline)) void give_points_##M##_##V(const ints *products, ints (*to)[MOST_MADE_ACROSS]) {   \
+        give_points(M, V, products, to);                                                                                \
     }
-BY_POINTS(2)
-BY_POINTS(4)
+BY_POINTS(2, 1)
+BY_POINTS(2, 2)
+BY_POINTS(4, 2)
 
 static __attribute__((noinline)) void finish_twelve(const struct step *s, const struct rows *r, int v, int x, const ints *sum) {
-    finish_sums(s, r, v, 1, 2 * TILES, x, sum, 1, 0);
+    finish_sums(s, r, v, 1, 12, x, sum, 1, 0);
 }
 
 static __attribute__((noinline)) void finish_two_sixes(const struct step *s, const struct rows *r, int v, int x,
                                                        const ints *sum) {
-    finish_sums(s, r, v, 2, TILES, x, sum, 1, MOST_MADE * TILES * MOST_MADE);
+    finish_sums(s, r, v, 2, 6, x, sum, 1, MOST_MADE * MOST_MADE_ACROSS);
 }
 
 /* Up to M = s->together rows of sums, from y on. */
 static void rows_by_points(const struct step *s, int y, int count) {
-    const int M = s->together, columns = TILES * M, sixteens = (2 * s->groups + 15) / 16;
+    const int M = s->together, alone = M == 2 && s->vectors == 1, columns = (alone ? TILES : TILES / APART) * M;
+    const int sixteens = (2 * s->groups + 15) / 16;
     const uint8_t *source[MOST_POINTS], *first[MOST_POINTS];
     struct rows r[MOST_MADE];
-    __m256i samples[MOST_POINTS * MOST_POINTS * TILES * MOST_SIXTEENS];
+    __m256i samples[MOST_POINTS * MOST_POINTS * TILES / APART * MOST_SIXTEENS];
     for (int i = 0; i < M + 2; i++) source[i] = source_at(s, y - 1 + i);
     for (int i = 0; i < count; i++) r[i] = rows_at(s, y + i);
     for (int at = 0; at < s->width; at += columns) {
         const int x = at + columns <= s->width || s->width < columns ? at : s->width - columns;
         for (int i = 0; i < M + 2; i++) first[i] = source[i] + (int64_t)x * s->source.site;
-        (M == 2 ? take_points_2 : take_points_4)(first, s->source.site, sixteens, samples);
+        (alone ? take_points_2_1 : M == 2 ? take_points_2_2 : take_points_4_2)(first, s->source.site, sixteens, samples);
         for (int v = 0; v < s->vectors; v += APART) {
-            ints products[MOST_POINTS * MOST_POINTS][TILES][APART], made[APART][MOST_MADE][TILES * MOST_MADE];
+            ints products[MOST_POINTS * MOST_POINTS * TILES], made[APART][MOST_MADE][MOST_MADE_ACROSS];
             const ints *w = (const ints *)s->weights + (int64_t)v * (M + 2) * (M + 2) * s->groups;
             const int vectors = s->vectors - v < APART ? s->vectors - v : APART;
-            (M == 2 ? multiply_points_2 : multiply_points_4)(samples, sixteens, s->groups, w, products);
-            for (int i = 0; i < vectors; i++) (M == 2 ? give_points_2 : give_points_4)(products, i, made[i]);
+            (alone ? multiply_points_2_1 : M == 2 ? multiply_points_2_2 : multiply_points_4_2)(
+                samples, sixteens, s->groups, w, products);
+            for (int i = 0; i < vectors; i++)
+                (alone ? give_points_2_1 : M == 2 ? give_points_2_2 : give_points_4_2)(products + i, made[i]);
             for (int i = 0; i < count; i++) {
                 if (s->width < columns) {
                     for (int k = 0; k < s->width; k++)
                         for (int j = 0; j < vectors; j++) finish_sums(s, &r[i], v + j, 1, 1, k, made[j][i] + k, 1, 0);
-                } else if (vectors == 2) {
-                    for (int k = 0; k < columns; k += TILES) finish_two_sixes(s, &r[i], v, x + k, made[0][i] + k);
+                } else if (PAIRS && vectors == 2) {
+                    for (int k = 0; k < columns; k += 6) finish_two_sixes(s, &r[i], v, x + k, made[0][i] + k);
                 } else {
-                    for (int k = 0; k < columns; k += 2 * TILES) finish_twelve(s, &r[i], v, x + k, made[0][i] + k);
+                    for (int j = 0; j < vectors; j++)
+                        for (int k = 0; k < columns; k += 12) finish_twelve(s, &r[i], v + j, x + k, made[j][i] + k);
                 }
             }
         }
     }
 }
-
-#endif
 
 #if MATRICES
 
@@ -516,7 +516,7 @@ static void (*const ROWS_OF[2][4])(const struct step *, int) = {
 FORCED __m512i both(const float *from, int64_t plane, int c, int count, const float *fine, __mmask16 mask) {
     __m512i pair[2] = {none(), none()};
     for (int i = 0; i < 2 && c + i < count; i++)
-        pair[i] = word(_mm512_maskz_loadu_ps(mask, from + (c + i) * plane), same(fine[c + i]));
+        pair[i] = word(_mm512_maskz_loadu_ps(mask, from + (c + i) * plane), same(fine[c + i]), INPUT);
     return _mm512_or_si512(_mm512_and_si512(pair[0], _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(pair[1], 16));
 }
 
@@ -566,7 +566,7 @@ FORCED __m256i both(const float *from, int64_t plane, int c, int count, int colu
     for (int i = 0; i < 2 && c + i < count; i++) {
         float values[LANES] = {0};
         if (columns < LANES) memcpy(values, from + (c + i) * plane, columns * sizeof *values);
-        pair[i] = word(load(columns < LANES ? values : from + (c + i) * plane), same(fine[c + i]));
+        pair[i] = word(load(columns < LANES ? values : from + (c + i) * plane), same(fine[c + i]), INPUT);
     }
     return _mm256_blend_epi16(pair[0], _mm256_slli_epi32(pair[1], 16), 0xaa);
 }
@@ -623,12 +623,10 @@ static void rows(const struct step *s, int y, int count) {
         return;
     }
 #endif
-#if PAIRS
     if (s->together > 1) {
         rows_by_points(s, y, count);
         return;
     }
-#endif
     ROWS_OF[s->wide][s->vectors - 1](s, y);
 }
 

@@ -28,8 +28,9 @@ from isp.threads import in_threads
 MOST_LANES = 16  # of a vector of sums
 MOST_SPAN = 16  # groups of channels in a matrix of weights
 MOST_ADDED = 2  # results of others, to one
-WORD = 8191  # the largest; with more bits for what is read, sums would leave too few for its weights
-ROOM = 4  # times the largest value that a range was taken from, at which words saturate
+WORD, INPUT = 8191, 4095  # the largest, of results and of the input: with more, sums would leave too few for weights
+ROOM = 4  # times the largest value that a range was taken from, at which words saturate; half as many of the input
+FEWER = 4  # by what sums of words come multiplied where they are made by fewer products
 SUM = 2**31 - 1
 LARGEST = 2**14 - 1  # of the weights of words
 LARGEST_BYTE = 127  # of those that isp.nets.quantise has rounded to so many, but for this share of a step
@@ -174,7 +175,8 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arit
             if source != graph.input:  # whose channels differ in kind
                 fine[source] = np.full_like(fine[source], fine[source].min())
             words[source] = fine[source]
-            weights, scale = _of_words(weights / fine[source][None, :, None, None])
+            room = INPUT * FEWER if source == graph.input and kernel == 3 else WORD
+            weights, scale = _of_words(weights / fine[source][None, :, None, None], room)
         if source not in level:
             raise ValueError(f"{source} is read before it is made")
         if scale.shape != weights.shape[:1] or bias.shape != weights.shape[:1]:
@@ -205,7 +207,13 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arit
         raise ValueError(f"{graph.output} is not what the last convolution makes for nobody else, at the input's size")
     filled = {**dict.fromkeys(coded, arithmetic.group("bytes")), **dict.fromkeys(words, arithmetic.group("words"))}
     parts = [
-        parts_of(c, filled.get(c.result, 1), arithmetic, together(c, level[c.source], arithmetic)) for c in convolutions
+        parts_of(
+            c,
+            filled.get(c.result, 1),
+            arithmetic,
+            together(c, level[c.source], arithmetic, INPUT if c.source == graph.input else WORD),
+        )
+        for c in convolutions
     ]
     network = Network(
         channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words,
@@ -258,11 +266,11 @@ def _of_bytes(graph: Graph, codes: Node, bias: np.ndarray, given: Bytes) -> tupl
     return weights, scale, bias - given.zero * scale * weights.sum((1, 2, 3))
 
 
-def _of_words(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers for weights, of as many bits as leave sums of the largest words in 32, and what a sum is worth;
-    bytes, where they are that."""
+def _of_words(weights: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers for weights, of as many bits as leave sums in 32, and what a sum is worth; bytes, where they are
+    that. room: the largest word, times what sums come multiplied by."""
     absolute = np.abs(weights)
-    needed = absolute.sum((1, 2, 3)) * WORD / (SUM * (1 - 1e-3))  # less what rounding may add
+    needed = absolute.sum((1, 2, 3)) * room / (SUM * (1 - 1e-3))  # less what rounding may add
     largest = np.maximum(absolute.max((1, 2, 3)), 1e-30)
     scale, whole = np.zeros_like(largest), np.zeros(len(largest), bool)
     for most in range(LARGEST_BYTE, LARGEST_BYTE - 8, -1):  # of a channel whose largest has become smaller
@@ -376,14 +384,18 @@ def arithmetic_here() -> Arithmetic:
     )
 
 
-def together(c: Convolution, level: int, arithmetic: Arithmetic) -> int:
-    """Rows of sums that a convolution makes at once: more than one by fewer products. A turn has as many, or more."""
-    if not arithmetic.pairs or c.weights.shape[2] != 3 or c.weights.shape[1] > MOST_DEEP:
+def together(c: Convolution, level: int, arithmetic: Arithmetic, largest: int = WORD) -> int:
+    """Rows of sums that a convolution makes at once: more than one by fewer products. A turn has as many, or more.
+    largest: of the words that it reads, if it reads words."""
+    if c.weights.shape[2] != 3 or c.weights.shape[1] > MOST_DEEP:
         return 1
-    rows, read = (4, 255) if c.reads == "bytes" else (2, WORD)
-    room = 64 if rows == 4 else 4  # by which sums come multiplied
-    largest = np.abs(c.weights).sum((1, 2, 3)).max() * read * room
-    fits = largest <= SUM and np.abs(at_points(c.weights, rows)).max() < 2**15
+    if arithmetic.matrices or (c.reads == "bytes" and not arithmetic.pairs):
+        return 1
+    rows, read = (4, 255) if c.reads == "bytes" else (2, largest)
+    room = 64 if rows == 4 else FEWER  # by which sums come multiplied
+    fits = (
+        np.abs(c.weights).sum((1, 2, 3)).max() * read * room <= SUM and np.abs(at_points(c.weights, rows)).max() < 2**15
+    )
     return min(rows, TURN >> level) if fits else 1
 
 
@@ -422,9 +434,10 @@ def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, at_once: int = 1
                 if kind == np.int16:
                     low_high = (packed,) if np.abs(c.weights).max() <= LARGEST_BYTE else (packed & 127, packed >> 7)
                     packed = np.stack(low_high).astype(np.int8)
-            if at_once > 1:  # two vectors after the other
-                packed = np.pad(packed, ((0, 0), (0, 0), (0, size % 2 * lanes), (0, 0)))
-                packed = packed.reshape((at_once + 2) ** 2, -1, (size + 1) // 2, 2 * lanes, group)
+            if at_once > 1:  # two vectors after the other; of words, one that is alone
+                apart = 1 if at_once == 2 and size == 1 else 2
+                packed = np.pad(packed, ((0, 0), (0, 0), (0, size % apart * lanes), (0, 0)))
+                packed = packed.reshape((at_once + 2) ** 2, -1, -(-size // apart), apart * lanes, group)
                 packed = packed.transpose(2, 0, 1, 3, 4)
             scale, bias = np.zeros(size * lanes, np.float32), np.zeros(size * lanes, np.float32)
             scale[: len(given)], bias[: len(given)] = c.scale[rows], c.bias[rows]

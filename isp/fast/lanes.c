@@ -24,6 +24,11 @@ FORCED floats load(const float *from) { return _mm512_loadu_ps(from); }
 FORCED floats load_halves(const void *from) { return _mm512_cvtph_ps(_mm256_loadu_si256(from)); }
 FORCED floats of_ints(ints x) { return _mm512_cvtepi32_ps(x); }
 FORCED ints nearest(floats x) { return _mm512_cvtps_epi32(x); }
+FORCED ints sum_of(ints a, ints b) { return _mm512_add_epi32(a, b); }
+FORCED ints less(ints a, ints b) { return _mm512_sub_epi32(a, b); }
+FORCED ints product(ints a, ints b) { return _mm512_mullo_epi32(a, b); }
+FORCED ints four_times(ints x) { return _mm512_slli_epi32(x, 2); }
+FORCED ints halved(ints x, const int times) { return _mm512_srai_epi32(x, times); }
 FORCED floats plus(floats a, floats b) { return _mm512_add_ps(a, b); }
 FORCED floats times(floats a, floats b) { return _mm512_mul_ps(a, b); }
 FORCED floats times_plus(floats a, floats b, floats c) { return _mm512_fmadd_ps(a, b, c); }
@@ -117,6 +122,11 @@ FORCED floats load(const float *from) { return _mm256_loadu_ps(from); }
 FORCED floats load_halves(const void *from) { return _mm256_cvtph_ps(_mm_loadu_si128(from)); }
 FORCED floats of_ints(ints x) { return _mm256_cvtepi32_ps(x); }
 FORCED ints nearest(floats x) { return _mm256_cvtps_epi32(x); }
+FORCED ints sum_of(ints a, ints b) { return _mm256_add_epi32(a, b); }
+FORCED ints less(ints a, ints b) { return _mm256_sub_epi32(a, b); }
+FORCED ints product(ints a, ints b) { return _mm256_mullo_epi32(a, b); }
+FORCED ints four_times(ints x) { return _mm256_slli_epi32(x, 2); }
+FORCED ints halved(ints x, const int times) { return _mm256_srai_epi32(x, times); }
 FORCED floats plus(floats a, floats b) { return _mm256_add_ps(a, b); }
 FORCED floats times(floats a, floats b) { return _mm256_mul_ps(a, b); }
 FORCED floats times_plus(floats a, floats b, floats c) { return _mm256_fmadd_ps(a, b, c); }

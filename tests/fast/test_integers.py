@@ -25,6 +25,7 @@ from isp.fast import integers, network
 from isp.fast.engine import _flags
 from isp.fast.exports import beside, digest_of, fields, stamp
 from isp.fast.integers import (
+    INPUT,
     OUTPUTS,
     POINTS,
     SUM,
@@ -116,8 +117,8 @@ def by_numpy(network: Network, x: np.ndarray) -> np.ndarray:
 
     def keep(name: str, value: np.ndarray) -> None:
         if name in network.words:
-            fine = network.words[name][None, :, None, None]
-            forms[name, "words"] = np.rint(np.clip(value * fine, -WORD, WORD))
+            fine, largest = network.words[name][None, :, None, None], INPUT if name == network.input else WORD
+            forms[name, "words"] = np.rint(np.clip(value * fine, -largest, largest))
         if name in network.bytes:
             scale, zero = network.bytes[name]
             forms[name, "bytes"] = np.clip(np.rint(f4(value.astype(float) * f4(1 / scale) + zero)), 0, 255) - zero
@@ -281,14 +282,17 @@ def test_short_vectors_make_the_same(
     assert (through(read_network(path), x) == made).all()
 
 
-@pytest.fixture(scope="module")
-def in_pairs(tmp_path_factory: pytest.TempPathFactory) -> CDLL:
-    """The kernel for AVX2 alone, which makes rows by fewer products."""
-    if integers.arithmetic_here().pairs:
+@pytest.fixture(scope="module", params=["-march=haswell", "-mno-amx-int8"])
+def by_points(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CDLL:
+    """A kernel that makes rows by fewer products: for AVX2 alone, and for this processor without AMX."""
+    here = integers.arithmetic_here()
+    if here.pairs and request.param == "-mno-amx-int8":
+        pytest.skip("this processor has AVX2 alone")
+    if here.pairs or (request.param == "-mno-amx-int8" and not here.matrices):
         assert isinstance(found, CDLL)
         return found
-    path = tmp_path_factory.mktemp("pairs") / "kernel.so"
-    _compile([*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, "-march=haswell"], path)
+    path = tmp_path_factory.mktemp("points") / "kernel.so"
+    _compile([*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, request.param], path)
     return _load(path)
 
 
@@ -297,16 +301,17 @@ def in_pairs(tmp_path_factory: pytest.TempPathFactory) -> CDLL:
 @pytest.mark.parametrize("size", [(4, 4), (4, 100), (8, 52), (64, 24), (76, 60), (200, 132)])
 @pytest.mark.parametrize("name", [*NETWORKS, "pyramid"])
 def test_fewer_products_make_the_same_sums(
-    name: str, size: tuple[int, int], quantised: dict[str, Path], in_pairs: CDLL, monkeypatch: pytest.MonkeyPatch
+    name: str, size: tuple[int, int], quantised: dict[str, Path], by_points: CDLL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit what all products make, of the largest codes too: tiles narrower and wider than a piece, rows that
     are no multiple of those that go together."""
-    monkeypatch.setattr(integers, "library", lambda: in_pairs)
+    monkeypatch.setattr(integers, "library", lambda: by_points)
     path = quantised[name] / "model-int8.onnx" if name in NETWORKS else beside(model_folders()[name] / WEIGHTS, "int8")
     said, graph = fields(path.read_bytes())
     given = read_graph(graph), json.loads(said["network"])["ranges"], integers.arithmetic_here()
     fewer = network_of(*given)
-    assert {part.together for parts in fewer.parts for part in parts} >= {1, 2, 4} or name == "flat"
+    kinds = {part.together for parts in fewer.parts for part in parts}
+    assert kinds >= ({1, 2, 4} if given[-1].pairs else {1, 2}) or name == "flat"
     monkeypatch.setattr(integers, "together", lambda *_: 1)
     x = frames(1, *size, seed=5)[:, : fewer.planes]
     x[..., size[0] // 2 :] *= -30
@@ -317,9 +322,9 @@ def test_constants_are_those_of_the_kernel() -> None:
     """Which the kernel's source names alike, or has in other units."""
     source = (Path(integers.__file__).parent / "integers.c").read_text()
     told = {name: int(value) for name, value in re.findall(r"([A-Z_]+) = (\d+)[ ,]", source)}
-    assert (told["WORD"], told["TURN"]) == (WORD, TURN)
+    assert (told["WORD"], told["INPUT"], told["TURN"]) == (WORD, INPUT, TURN)
     assert 16 * told["MOST_SIXTEENS"] == integers.MOST_DEEP
-    assert told["TILES"] * told["MOST_MADE"] + 2 == integers.COLUMNS
+    assert told["MOST_MADE_ACROSS"] + 2 == integers.COLUMNS
 
 
 @pytest.mark.parametrize("rows", POINTS)
@@ -377,11 +382,11 @@ def test_sums_fit_into_32_bits(name: str) -> None:
     """Of the largest inputs that there are, with the signs that add up."""
     network = read_network(beside(model_folders()[name] / WEIGHTS, "int8"))
     for c in network.convolutions:
-        largest = WORD if c.reads == "words" else 255
+        largest = 255 if c.reads == "bytes" else INPUT if c.source == network.input else WORD
         assert np.abs(c.weights.astype(np.int64)).sum((1, 2, 3)).max() * largest <= SUM
         assert np.abs(c.weights).max() <= (2**15 - 1 if c.reads == "words" else 127)
         for level in range(3):
-            if (rows := together(c, level, Arithmetic(lanes=8, vectors=2, pairs=True))) > 1:
+            if (rows := together(c, level, Arithmetic(lanes=8, vectors=2, pairs=True), largest)) > 1:
                 assert np.abs(at_points(c.weights, rows)).max() < 2**15
                 assert largest * (100 if rows == 4 else 4) < 2**15
                 assert np.abs(c.weights.astype(np.int64)).sum((1, 2, 3)).max() * largest * {2: 4, 4: 64}[rows] < 2**31
@@ -687,16 +692,15 @@ def test_no_row_is_written_over_that_is_still_read(
 @needs_packages
 @pytest.mark.parametrize("height", [1, 3, 6, 9])
 def test_fewer_products_in_tiles_of_every_width(
-    height: int, quantised: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    height: int, quantised: dict[str, Path], by_points: CDLL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Narrower than a piece, where what lies beyond the row is read and not used, and a piece and a bit; and of rows of
     the tile before, as they are when the first rows that go together are fewer, nothing is left."""
-    if not integers.arithmetic_here().pairs:
-        pytest.skip("needs a kernel that makes rows by fewer products")
+    monkeypatch.setattr(integers, "library", lambda: by_points)
     said, graph = fields((quantised["flat"] / "model-int8.onnx").read_bytes())
     given = read_graph(graph), json.loads(said["network"])["ranges"], integers.arithmetic_here()
     fewer = network_of(*given)
-    assert {part.together for parts in fewer.parts for part in parts} > {1}
+    assert {part.together for parts in fewer.parts for part in parts} != {1}
     monkeypatch.setattr(integers, "together", lambda *_: 1)
     every = network_of(*given)
     for width in range(1, 53):
