@@ -60,10 +60,11 @@ struct step {
 #define MATRICES 0
 #endif
 
-/* Lanes of a vector and vectors of a step; 0 where nothing runs. Whether bytes lie in words. */
+/* Lanes of a vector and vectors of a step; 0 where nothing runs. Whether bytes lie in words, and take fewer products. */
 int isp_integers_lanes(void) { return LANES; }
 int isp_integers_vectors(void) { return MOST_VECTORS; }
 int isp_integers_pairs(void) { return PAIRS; }
+int isp_integers_fewer(void) { return FEWER; }
 
 /* Whether there are matrices too, for which a process has to ask Linux. */
 int isp_integers_matrices(void) {
@@ -238,14 +239,16 @@ ROW_OF(4, P4)
 4, where there were 144 and 36; from the points 0, 1, -1, 2, -2 and infinity, or 0, 1, -1 and infinity. All in whole
 numbers: what is read becomes words of at most 100 or 4 times as much (bytes, or words up to WORD), weights come multiplied
 by what their fractions divide by, and sums, modulo 2^32, are divided by that in the end, which leaves no rest. So they are
-the same. Both for AVX2, where bytes lie in words; the second, for words, elsewhere too. */
+the same. Words take the second everywhere but in matrices, bytes either where they are FEWER. */
 enum { TILES = 12, APART = 2, MOST_MADE = 4, MOST_POINTS = 6 }; /* of a piece, tiles times vectors of channels at once */
 enum { MOST_SIXTEENS = 8, MOST_MADE_ACROSS = 24 };              /* channels that are read, in sixteens; columns of a piece */
 
-/* Samples from + at, + at + next, ... of one sixteen at the points. */
-FORCED void at_points(const int M, const uint8_t *const *from, int64_t at, __m256i *to, int64_t next) {
+/* Samples from + at, + at + next, ... of one sixteen at the points. each: bytes of a sample. */
+FORCED void at_points(const int M, const int each, const uint8_t *const *from, int64_t at, __m256i *to, int64_t next) {
     __m256i x[MOST_POINTS];
-    UNROLLED for (int i = 0; i < M + 2; i++) x[i] = _mm256_loadu_si256((const void *)(from[i] + at));
+    UNROLLED for (int i = 0; i < M + 2; i++)
+        x[i] = each == 2 ? _mm256_loadu_si256((const void *)(from[i] + at))
+                         : _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(from[i] + at)));
     if (M == 2) {
         to[0] = _mm256_sub_epi16(x[0], x[2]);
         to[next] = _mm256_add_epi16(x[1], x[2]);
@@ -287,15 +290,16 @@ FORCED ints divided(const int M, ints x, int k, int i) {
 }
 
 /* The sites of a piece at the points, to points x tiles x sixteens of channels. rows: of M + 2, its first site. */
-FORCED void take_points(const int M, const int tiles, const uint8_t *const *rows, int64_t site, int sixteens, __m256i *to) {
+FORCED void take_points(const int M, const int tiles, const int each, const uint8_t *const *rows, int64_t site, int sixteens,
+                        __m256i *to) {
     __m256i lines[(MOST_MADE_ACROSS + 2) * MOST_POINTS];
     for (int g = 0; g < sixteens; g++) {
-        for (int i = 0; i < tiles * M + 2; i++) at_points(M, rows, i * site + 32 * g, lines + i * (M + 2), 1);
+        for (int i = 0; i < tiles * M + 2; i++) at_points(M, each, rows, i * site + 16 * each * g, lines + i * (M + 2), 1);
         for (int t = 0; t < tiles; t++)
             for (int j = 0; j < M + 2; j++) {
                 const uint8_t *columns[MOST_POINTS];
                 UNROLLED for (int i = 0; i < M + 2; i++) columns[i] = (const uint8_t *)(lines + (M * t + i) * (M + 2));
-                at_points(M, columns, 32 * j, to + (j * (M + 2) * tiles + t) * sixteens + g, tiles * sixteens);
+                at_points(M, 2, columns, 32 * j, to + (j * (M + 2) * tiles + t) * sixteens + g, tiles * sixteens);
             }
     }
 }
@@ -326,11 +330,14 @@ FORCED void give_points(const int M, const int V, const ints *restrict products,
     }
 }
 
+#define TAKE(M, V, KIND, EACH)                                                                                          \
+    static __attribute__((noinline)) void take_##KIND##_##M##_##V(const uint8_t *const *rows, int64_t site,             \
+                                                                  int sixteens, __m256i *to) {                          \
+        take_points(M, TILES / V, EACH, rows, site, sixteens, to);                                                      \
+    }
 #define BY_POINTS(M, V)                                                                                                 \
-    static __attribute__((noinline)) void take_points_##M##_##V(const uint8_t *const *rows, int64_t site, int sixteens, \
-                                                                __m256i *to) {                                          \
-        take_points(M, TILES / V, rows, site, sixteens, to);                                                            \
-    }                                                                                                                   \
+    TAKE(M, V, words, 2)                                                                                                \
+    TAKE(M, V, bytes, 1 + PAIRS)                                                                                        \
     static __attribute__((noinline)) void multiply_points_##M##_##V(const __m256i *samples, int sixteens, int groups,   \
                                                                     const ints *w, ints *products) {                    \
         multiply_points(M, V, samples, sixteens, groups, w, products);                                                  \
@@ -341,6 +348,18 @@ FORCED void give_points(const int M, const int V, const ints *restrict products,
 BY_POINTS(2, 1)
 BY_POINTS(2, 2)
 BY_POINTS(4, 2)
+
+/* What a piece is made by. */
+struct by_points {
+    void (*take[2])(const uint8_t *const *rows, int64_t site, int sixteens, __m256i *to); /* bytes, words */
+    void (*multiply)(const __m256i *samples, int sixteens, int groups, const ints *w, ints *products);
+    void (*give)(const ints *products, ints (*to)[MOST_MADE_ACROSS]);
+    int columns;
+};
+
+static const struct by_points BY_POINTS_2_1 = {{take_bytes_2_1, take_words_2_1}, multiply_points_2_1, give_points_2_1, 24},
+                              BY_POINTS_2_2 = {{take_bytes_2_2, take_words_2_2}, multiply_points_2_2, give_points_2_2, 12},
+                              BY_POINTS_4_2 = {{take_bytes_4_2, take_words_4_2}, multiply_points_4_2, give_points_4_2, 24};
 
 static __attribute__((noinline)) void finish_twelve(const struct step *s, const struct rows *r, int v, int x, const ints *sum) {
     finish_sums(s, r, v, 1, 12, x, sum, 1, 0);
@@ -353,8 +372,8 @@ static __attribute__((noinline)) void finish_two_sixes(const struct step *s, con
 
 /* Up to M = s->together rows of sums, from y on. */
 static void rows_by_points(const struct step *s, int y, int count) {
-    const int M = s->together, alone = M == 2 && s->vectors == 1, columns = (alone ? TILES : TILES / APART) * M;
-    const int sixteens = (2 * s->groups + 15) / 16;
+    const struct by_points *by = s->together == 4 ? &BY_POINTS_4_2 : s->vectors == 1 ? &BY_POINTS_2_1 : &BY_POINTS_2_2;
+    const int M = s->together, columns = by->columns, sixteens = (2 * s->groups + 15) / 16;
     const uint8_t *source[MOST_POINTS], *first[MOST_POINTS];
     struct rows r[MOST_MADE];
     __m256i samples[MOST_POINTS * MOST_POINTS * TILES / APART * MOST_SIXTEENS];
@@ -363,15 +382,13 @@ static void rows_by_points(const struct step *s, int y, int count) {
     for (int at = 0; at < s->width; at += columns) {
         const int x = at + columns <= s->width || s->width < columns ? at : s->width - columns;
         for (int i = 0; i < M + 2; i++) first[i] = source[i] + (int64_t)x * s->source.site;
-        (alone ? take_points_2_1 : M == 2 ? take_points_2_2 : take_points_4_2)(first, s->source.site, sixteens, samples);
+        by->take[s->wide != BYTES](first, s->source.site, sixteens, samples);
         for (int v = 0; v < s->vectors; v += APART) {
             ints products[MOST_POINTS * MOST_POINTS * TILES], made[APART][MOST_MADE][MOST_MADE_ACROSS];
             const ints *w = (const ints *)s->weights + (int64_t)v * (M + 2) * (M + 2) * s->groups;
             const int vectors = s->vectors - v < APART ? s->vectors - v : APART;
-            (alone ? multiply_points_2_1 : M == 2 ? multiply_points_2_2 : multiply_points_4_2)(
-                samples, sixteens, s->groups, w, products);
-            for (int i = 0; i < vectors; i++)
-                (alone ? give_points_2_1 : M == 2 ? give_points_2_2 : give_points_4_2)(products + i, made[i]);
+            by->multiply(samples, sixteens, s->groups, w, products);
+            for (int i = 0; i < vectors; i++) by->give(products + i, made[i]);
             for (int i = 0; i < count; i++) {
                 if (s->width < columns) {
                     for (int k = 0; k < s->width; k++)
@@ -662,6 +679,7 @@ void isp_integers(const float *planes, int32_t count, int32_t height, int32_t wi
 int isp_integers_lanes(void) { return 0; }
 int isp_integers_vectors(void) { return 0; }
 int isp_integers_pairs(void) { return 0; }
+int isp_integers_fewer(void) { return 0; }
 int isp_integers_matrices(void) { return 0; }
 
 void isp_integers(const float *planes, int32_t count, int32_t height, int32_t width, const float *fine,

@@ -85,16 +85,17 @@ class Convolution(NamedTuple):
 class Arithmetic(NamedTuple):
     """How the kernel computes on a processor. lanes: channels in a vector of sums. vectors: of a step, at most.
     matrices: whether sums are products of matrices (AMX). pairs: whether bytes lie in words and are multiplied as they
-    are, two products to a sum (AVX2)."""
+    are, two products to a sum (AVX2). fewer: whether convolutions 3x3 of bytes take fewer products."""
 
     lanes: int = 16
     vectors: int = 4
     matrices: bool = False
     pairs: bool = False
+    fewer: bool = False
 
-    def group(self, reads: str) -> int:
-        """Channels whose products go to a sum at once."""
-        return 2 if self.pairs or (reads == "words" and not self.matrices) else 4
+    def group(self, reads: str, together: int = 1) -> int:
+        """Channels whose products go to a sum at once. together: rows of sums that are made at once."""
+        return 2 if self.pairs or together > 1 or (reads == "words" and not self.matrices) else 4
 
     def each(self, kind: str) -> int:
         """Bytes of a value, from one to the next."""
@@ -380,7 +381,11 @@ def arithmetic_here() -> Arithmetic:
     if isinstance(found, UnavailableError) or not (lanes := found.isp_integers_lanes()):
         return Arithmetic()
     return Arithmetic(
-        lanes, found.isp_integers_vectors(), bool(found.isp_integers_matrices()), bool(found.isp_integers_pairs())
+        lanes,
+        found.isp_integers_vectors(),
+        bool(found.isp_integers_matrices()),
+        bool(found.isp_integers_pairs()),
+        bool(found.isp_integers_fewer()),
     )
 
 
@@ -389,7 +394,7 @@ def together(c: Convolution, level: int, arithmetic: Arithmetic, largest: int = 
     largest: of the words that it reads, if it reads words."""
     if c.weights.shape[2] != 3 or c.weights.shape[1] > MOST_DEEP:
         return 1
-    if arithmetic.matrices or (c.reads == "bytes" and not arithmetic.pairs):
+    if arithmetic.matrices or (c.reads == "bytes" and not arithmetic.fewer):
         return 1
     rows, read = (4, 255) if c.reads == "bytes" else (2, largest)
     room = 64 if rows == 4 else FEWER  # by which sums come multiplied
@@ -408,8 +413,9 @@ def at_points(weights: np.ndarray, rows: int) -> np.ndarray:
 def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, at_once: int = 1) -> list[Part]:
     """A convolution's channels in steps of as many vectors as there may be, or in one for more than one row at once.
     even: to a multiple of so many channels what is stored is filled up."""
-    lanes, most, matrix, pairs = arithmetic
-    group, kind = arithmetic.group(c.reads), np.int16 if pairs or c.reads == "words" else np.int8
+    lanes, most, matrix = arithmetic[:3]
+    group = arithmetic.group(c.reads, at_once)
+    kind = np.int8 if group == 4 and c.reads == "bytes" else np.int16
     quarters = 4 if c.shuffle else 1
     channels = len(c.weights) // quarters
     vectors = -(-channels // lanes)
@@ -528,7 +534,7 @@ class Stream:
         height, width = network.size(c.source, self.height, self.width)
         kernel = c.weights.shape[2]
         stride = 2 if kernel == 2 else 1
-        groups = -(-c.weights.shape[1] // network.arithmetic.group(c.reads))
+        groups = -(-c.weights.shape[1] // network.arithmetic.group(c.reads, part.together))
         wide = 0 if c.reads == "bytes" else 2 if network.arithmetic.matrices and part.weights.shape[0] == 1 else 1
         step = Step(
             weights=self._at(part.weights), scale=self._at(part.scale), bias=self._at(part.bias),

@@ -10,6 +10,13 @@ products of words only, in pairs, so that bytes lie in words too. */
 #define RUNS 1
 #define LONG 1
 #define PAIRS 0
+/* Whether bytes are better off as words by fewer products too, which add a half as much again in other instructions. They
+are on AMD's, which have other units for these; Intel's have two units of 512 bits for all. */
+#if defined(__znver3__) || defined(__znver4__) || defined(__znver5__)
+#define FEWER 1
+#else
+#define FEWER 0
+#endif
 
 enum { LANES = 16, MOST_VECTORS = 4 };         /* sums in a vector; vectors of a step */
 enum { P1 = 24, P2 = 14, P3 = 9, P4 = 6 };     /* columns at once, of so many vectors: as many as there are registers for */
@@ -104,9 +111,11 @@ FORCED void store_planes(const floats *column, const int columns, int channels, 
 #define LONG 0
 #ifdef __AVXVNNI__
 #define PAIRS 0
+#define FEWER 0
 enum { LANES = 8, MOST_VECTORS = 3 };
 #else
 #define PAIRS 1
+#define FEWER 1
 enum { LANES = 8, MOST_VECTORS = 2 };
 #endif
 

@@ -241,7 +241,7 @@ def test_matrices_make_the_same_sums(
 
 SHORT = {  # processors without AVX-512: what they have instead, and how they compute
     "alderlake": ({"avx_vnni", "f16c", "fma"}, Arithmetic(lanes=8, vectors=3)),
-    "haswell": ({"avx2", "f16c", "fma"}, Arithmetic(lanes=8, vectors=2, pairs=True)),
+    "haswell": ({"avx2", "f16c", "fma"}, Arithmetic(lanes=8, vectors=2, pairs=True, fewer=True)),
 }
 
 
@@ -282,18 +282,25 @@ def test_short_vectors_make_the_same(
     assert (through(read_network(path), x) == made).all()
 
 
-@pytest.fixture(scope="module", params=["-march=haswell", "-mno-amx-int8"])
-def by_points(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CDLL:
-    """A kernel that makes rows by fewer products: for AVX2 alone, and for this processor without AMX."""
-    here = integers.arithmetic_here()
-    if here.pairs and request.param == "-mno-amx-int8":
-        pytest.skip("this processor has AVX2 alone")
-    if here.pairs or (request.param == "-mno-amx-int8" and not here.matrices):
+POINTED = {  # kernels that make rows by fewer products: of words and bytes in AVX2, of words alone, of both in AVX-512
+    "avx2": (["-march=haswell"], {1, 2, 4}),
+    "intel": (["-march=icelake-server"], {1, 2}),
+    "amd": (["-march=icelake-server", "-D__znver4__"], {1, 2, 4}),
+}
+
+
+@pytest.fixture(scope="module", params=POINTED)
+def by_points(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[CDLL, set[int]]:
+    """One of them, and how many rows it makes at once."""
+    flags, kinds = POINTED[request.param]
+    if request.param != "avx2" and "avx512_vnni" not in _flags():
+        pytest.skip("needs a processor with AVX-512 VNNI")
+    if request.param == "avx2" and integers.arithmetic_here().pairs:
         assert isinstance(found, CDLL)
-        return found
+        return found, kinds
     path = tmp_path_factory.mktemp("points") / "kernel.so"
-    _compile([*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, request.param], path)
-    return _load(path)
+    _compile([*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, *flags], path)
+    return _load(path), kinds
 
 
 @needs_it
@@ -301,17 +308,20 @@ def by_points(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 @pytest.mark.parametrize("size", [(4, 4), (4, 100), (8, 52), (64, 24), (76, 60), (200, 132)])
 @pytest.mark.parametrize("name", [*NETWORKS, "pyramid"])
 def test_fewer_products_make_the_same_sums(
-    name: str, size: tuple[int, int], quantised: dict[str, Path], by_points: CDLL, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    size: tuple[int, int],
+    quantised: dict[str, Path],
+    by_points: tuple[CDLL, set[int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Bit for bit what all products make, of the largest codes too: tiles narrower and wider than a piece, rows that
     are no multiple of those that go together."""
-    monkeypatch.setattr(integers, "library", lambda: by_points)
+    monkeypatch.setattr(integers, "library", lambda: by_points[0])
     path = quantised[name] / "model-int8.onnx" if name in NETWORKS else beside(model_folders()[name] / WEIGHTS, "int8")
     said, graph = fields(path.read_bytes())
     given = read_graph(graph), json.loads(said["network"])["ranges"], integers.arithmetic_here()
     fewer = network_of(*given)
-    kinds = {part.together for parts in fewer.parts for part in parts}
-    assert kinds >= ({1, 2, 4} if given[-1].pairs else {1, 2}) or name == "flat"
+    assert {part.together for parts in fewer.parts for part in parts} == by_points[1] or name == "flat"
     monkeypatch.setattr(integers, "together", lambda *_: 1)
     x = frames(1, *size, seed=5)[:, : fewer.planes]
     x[..., size[0] // 2 :] *= -30
@@ -386,7 +396,7 @@ def test_sums_fit_into_32_bits(name: str) -> None:
         assert np.abs(c.weights.astype(np.int64)).sum((1, 2, 3)).max() * largest <= SUM
         assert np.abs(c.weights).max() <= (2**15 - 1 if c.reads == "words" else 127)
         for level in range(3):
-            if (rows := together(c, level, Arithmetic(lanes=8, vectors=2, pairs=True), largest)) > 1:
+            if (rows := together(c, level, Arithmetic(lanes=8, vectors=2, pairs=True, fewer=True), largest)) > 1:
                 assert np.abs(at_points(c.weights, rows)).max() < 2**15
                 assert largest * (100 if rows == 4 else 4) < 2**15
                 assert np.abs(c.weights.astype(np.int64)).sum((1, 2, 3)).max() * largest * {2: 4, 4: 64}[rows] < 2**31
@@ -646,7 +656,7 @@ def test_no_row_is_written_over_that_is_still_read(
 ) -> None:
     """The order of isp_integers, row by row, at heights from one step of the network up: what a row reads is there, and
     still in its place; and no form keeps a row more than it takes."""
-    arithmetic = Arithmetic(lanes=8, vectors=2, pairs=True) if pairs else Arithmetic()
+    arithmetic = Arithmetic(lanes=8, vectors=2, pairs=True, fewer=True) if pairs else Arithmetic()
     monkeypatch.setattr(integers, "arithmetic_here", lambda: arithmetic)
     folder = quantised[name] if name in quantised else model_folders()[name]
     network = read_network(beside(folder / WEIGHTS, "int8"))
@@ -692,11 +702,11 @@ def test_no_row_is_written_over_that_is_still_read(
 @needs_packages
 @pytest.mark.parametrize("height", [1, 3, 6, 9])
 def test_fewer_products_in_tiles_of_every_width(
-    height: int, quantised: dict[str, Path], by_points: CDLL, monkeypatch: pytest.MonkeyPatch
+    height: int, quantised: dict[str, Path], by_points: tuple[CDLL, set[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Narrower than a piece, where what lies beyond the row is read and not used, and a piece and a bit; and of rows of
     the tile before, as they are when the first rows that go together are fewer, nothing is left."""
-    monkeypatch.setattr(integers, "library", lambda: by_points)
+    monkeypatch.setattr(integers, "library", lambda: by_points[0])
     said, graph = fields((quantised["flat"] / "model-int8.onnx").read_bytes())
     given = read_graph(graph), json.loads(said["network"])["ranges"], integers.arithmetic_here()
     fewer = network_of(*given)
@@ -725,7 +735,7 @@ def test_fewer_products_of_the_largest_weights_and_codes(channels: int) -> None:
     }  # fmt: skip
     nodes = [Node("Conv", ["x", "w", "b"], "a", {}), *in_bytes("a"), conv("a.dq", "y", "a.w", "none")]
     network = network_of(Graph(nodes, arrays, "x", "y"), {"x": [255.0] * channels}, integers.arithmetic_here())
-    pairs = Arithmetic(lanes=8, vectors=2, pairs=True)
+    pairs = Arithmetic(lanes=8, vectors=2, pairs=True, fewer=True)
     assert together(network.convolutions[1], 0, pairs) == (4 if channels == 115 else 1)
     for share in (0.5, 1):
         x = np.where(rng.random((1, channels, 9, 27)) < share, 900, -900).astype(np.float32)
