@@ -20,7 +20,7 @@ examples:
 
 Training leaves some ReLUs at 0 for good (`idle` in a run's log). Those that are 0 for all of the noisy windows that a
 recipe makes of the pictures are left out: on such pictures the model computes what it did, in less time. Too few
-batches leave out units that are wanted. Of pyramids with plain ReLUs. --units leaves fewer, or with 0 no block at all;
+batches leave out units that are wanted; of pyramids with plain ReLUs. --units leaves fewer, or with 0 no block at all;
 --widths mixes the planes that go from block to block, so that few hold most of what is made of them, and leaves all
 units. Both cost some quality: a start for more training. Exports beside the weights belong to them: make them anew
 (tools.export, tools.quantise).
@@ -43,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--recipe", default="wide", metavar="NAME", help="of pairs; default: wide")
     add("--batches", type=int, default=200, metavar="N", help=f"of {BATCH} windows; default: 200")
     add(
-        "--units", type=int, nargs="+", metavar="N", help="of each block, those that add most; default: all that are on"
+        "--units",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="of each block, those that add most; 0: no such block; default: all that are on",
     )
     add("--widths", type=int, nargs="+", metavar="N", help="planes of each level; default: all")
     add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
@@ -68,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     from isp.datasets.synthesis import CameraChoice, PairStream
     from isp.locate import WEIGHTS, find_model
     from isp.nets.load import load_model, read_header, save_model
-    from isp.nets.narrow import narrow
+    from isp.nets.narrow import narrow, refuse_widths
     from isp.nets.prune import prune
     from isp.train.data import Batch
 
@@ -78,6 +82,8 @@ def run(arguments: argparse.Namespace) -> None:
     if (arguments.output / WEIGHTS).exists() and not arguments.overwrite:
         raise FileExistsError(f"{arguments.output / WEIGHTS} exists; -Y overwrites it")
     model, header = load_model(weights), read_header(weights)
+    if arguments.widths:
+        refuse_widths(model, arguments.widths)
     source = Joined([open_source(place) for place in arguments.data])
     stream = PairStream(source, load_recipe(arguments.recipe), CameraChoice("random"), batch=BATCH, size=SIDE)
 

@@ -1,6 +1,6 @@
 /* Convolutional networks in integers, for processors with AVX-512 VNNI, AVX-VNNI or AVX2: bytes times bytes, and 16 bits
-times 16 bits where bytes are too coarse. Where there is AMX besides, sums are products of matrices of bytes; where there
-is AVX2 alone, convolutions 3x3 take fewer products. All give the same, to the bit.
+times 16 bits where bytes are too coarse. Where there is AMX besides, sums are products of matrices of bytes; elsewhere
+convolutions 3x3 of 16 bits, and in part those of bytes, take fewer products. All give the same, to the bit.
 
 Tensors hold their channels side by side, site after site. They lie in memory in up to three forms: bytes and words for
 convolutions to read, halves (IEEE 754, 16 bits) to be added to what others make. Of each form there are as many rows as
@@ -38,7 +38,7 @@ struct step {
     int32_t makes;              /* number of the result, from 1 on; what is joined makes one together */
     int32_t reads, adds[2];     /* numbers of results; 0: the network's input */
     int32_t wide;               /* reads BYTES or WORDS; for matrices, weights may be bytes */
-    int32_t kernel, groups;     /* taps in a row; input channels in fours or, of words for vectors, in twos */
+    int32_t kernel, groups;     /* taps in a row; input channels in fours or, of words for vectors and by fewer products, in twos */
     int32_t height, width;      /* sites of sums */
     int32_t stride;             /* sites of the source from one sum to the next */
     int32_t spread;             /* sites of the result from one sum to the next: 2 for a quarter of a shuffle */

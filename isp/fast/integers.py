@@ -176,7 +176,7 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arit
             if source != graph.input:  # whose channels differ in kind
                 fine[source] = np.full_like(fine[source], fine[source].min())
             words[source] = fine[source]
-            room = INPUT * FEWER if source == graph.input and kernel == 3 else WORD
+            room = INPUT * FEWER if source == graph.input and kernel == 3 else WORD  # the same weights everywhere
             weights, scale = _of_words(weights / fine[source][None, :, None, None], room)
         if source not in level:
             raise ValueError(f"{source} is read before it is made")
@@ -390,8 +390,8 @@ def arithmetic_here() -> Arithmetic:
 
 
 def together(c: Convolution, level: int, arithmetic: Arithmetic, largest: int = WORD) -> int:
-    """Rows of sums that a convolution makes at once: more than one by fewer products. A turn has as many, or more.
-    largest: of the words that it reads, if it reads words."""
+    """Rows of sums that a convolution makes at once: more than one by fewer products, of words, and of bytes where they
+    pay. A turn has as many, or more. largest: of the words that it reads, if it reads words."""
     if c.weights.shape[2] != 3 or c.weights.shape[1] > MOST_DEEP:
         return 1
     if arithmetic.matrices or (c.reads == "bytes" and not arithmetic.fewer):
@@ -440,7 +440,7 @@ def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, at_once: int = 1
                 if kind == np.int16:
                     low_high = (packed,) if np.abs(c.weights).max() <= LARGEST_BYTE else (packed & 127, packed >> 7)
                     packed = np.stack(low_high).astype(np.int8)
-            if at_once > 1:  # two vectors after the other; of words, one that is alone
+            if at_once > 1:  # two vectors after the other, or one that is alone
                 apart = 1 if at_once == 2 and size == 1 else 2
                 packed = np.pad(packed, ((0, 0), (0, 0), (0, size % apart * lanes), (0, 0)))
                 packed = packed.reshape((at_once + 2) ** 2, -1, -(-size // apart), apart * lanes, group)

@@ -11,7 +11,8 @@ products of words only, in pairs, so that bytes lie in words too. */
 #define LONG 1
 #define PAIRS 0
 /* Whether bytes are better off as words by fewer products too, which add a half as much again in other instructions. They
-are on AMD's, which have other units for these; Intel's have two units of 512 bits for all. */
+are on AMD's, which have other units for these; Intel's have two units of 512 bits for all. Compilers that are older than
+a processor take it for a Zen 3. */
 #if defined(__znver3__) || defined(__znver4__) || defined(__znver5__)
 #define FEWER 1
 #else

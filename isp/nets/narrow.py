@@ -29,14 +29,10 @@ def narrow(model: Model, batches: Iterable[tuple[Tensor, Tensor]], widths: Seque
     """A model whose levels have so many planes, those that change least of what is made of the batches (packed and
     sigma, B 4 h w). A level that keeps all of its planes stays as it is.
 
-    Raises ValueError for another network than a pyramid, and for more planes than there are.
+    Raises ValueError for another network than a pyramid, for more planes than there are, and for no batches.
     """
-    net = model.network
-    if not isinstance(net, Pyramid):
-        raise ValueError(f"only a pyramid can be narrowed, got {model.config.network}")
+    net = refuse_widths(model, widths)
     had = net.widths
-    if len(widths) != len(had) or any(not 1 <= few <= all_ for few, all_ in zip(widths, had, strict=True)):
-        raise ValueError(f"widths are {[*widths]}; expected one for each level, of 1 to {', '.join(map(str, had))}")
     moments = [torch.zeros(width, width, dtype=torch.float64) for width in had]
 
     def watch(level: int, reader: nn.Module) -> torch.utils.hooks.RemovableHandle:
@@ -54,6 +50,8 @@ def narrow(model: Model, batches: Iterable[tuple[Tensor, Tensor]], widths: Seque
     finally:
         for handle in handles:
             handle.remove()
+    if not all(moment.any() for moment in moments):
+        raise ValueError("no batches, or such of which a level of the pyramid sees nothing")
     inner = [block.first.out_channels for block in net.modules() if isinstance(block, Block)]
     smaller = Model(replace(model.config, arguments={**model.config.arguments, "widths": [*widths], "inner": inner}))
     state = {name: weight.detach().double().cpu() for name, weight in net.state_dict().items()}
@@ -72,6 +70,17 @@ def narrow(model: Model, batches: Iterable[tuple[Tensor, Tensor]], widths: Seque
             state[name] = torch.einsum("onij,nk->okij", state[name], back)
     smaller.network.load_state_dict({name: weight.float() for name, weight in state.items()})
     return smaller.train(model.training)
+
+
+def refuse_widths(model: Model, widths: Sequence[int]) -> Pyramid:
+    """The network of a model that can have so few planes; raises ValueError for another one."""
+    net = model.network
+    if not isinstance(net, Pyramid):
+        raise ValueError(f"only a pyramid can be narrowed, got {model.config.network}")
+    if len(widths) != len(net.widths) or any(not 1 <= a <= b for a, b in zip(widths, net.widths, strict=True)):
+        most = ", ".join(map(str, net.widths))
+        raise ValueError(f"widths are {[*widths]}; expected one for each level, of 1 to {most}")
+    return net
 
 
 def mixtures(moment: Tensor, weights: Sequence[Tensor], width: int) -> tuple[Tensor, Tensor]:

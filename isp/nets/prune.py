@@ -32,7 +32,7 @@ def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]], units: Sequenc
     if slope := model.config.arguments.get("slope"):
         raise ValueError(f"only plain ReLUs rest, and those of this pyramid have a slope of {slope}")
     blocks = {name: block for name, block in model.network.named_modules() if isinstance(block, Block)}
-    if units is not None and (len(units) != len(blocks) or min(units) < 0):
+    if units is not None and (len(units) != len(blocks) or any(number < 0 for number in units)):
         raise ValueError(f"units are {[*units]}; expected a number for each of the pyramid's {len(blocks)} blocks")
     most = {name: torch.full((block.first.out_channels,), -torch.inf) for name, block in blocks.items()}
     added = {name: torch.zeros(block.first.out_channels) for name, block in blocks.items()}

@@ -106,6 +106,8 @@ def test_all_planes_stay_as_they_are() -> None:
 def test_others_are_refused() -> None:
     with pytest.raises(ValueError, match="only a pyramid can be narrowed, got flat"):
         narrow(Model(ModelConfig("flat", {"planes": 8})), [], [4])
+    with pytest.raises(ValueError, match="no batches"):
+        narrow(pyramid(), [], [4, 6, 8])
     for widths in ([6, 9], [6, 9, 13], [0, 9, 12]):
         with pytest.raises(ValueError, match="expected one for each level, of 1 to 6, 9, 12"):
             narrow(pyramid(), batches(0), widths)
