@@ -17,9 +17,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from isp.nets.flat import Block
 from isp.nets.model import Model
+from isp.nets.prune import show
 from isp.nets.pyramid import Pyramid
 
 LEAST = 1e-4  # of the readers' mean weight, that every plane has
@@ -35,21 +37,14 @@ def narrow(model: Model, batches: Iterable[tuple[Tensor, Tensor]], widths: Seque
     had = net.widths
     moments = [torch.zeros(width, width, dtype=torch.float64) for width in had]
 
-    def watch(level: int, reader: nn.Module) -> torch.utils.hooks.RemovableHandle:
+    def watch(level: int, reader: nn.Module) -> RemovableHandle:
         def note(module: nn.Module, given: tuple[Tensor, ...]) -> None:
             x = given[0].movedim(1, 0).flatten(1).double()
             moments[level].add_((x @ x.T).cpu())
 
         return reader.register_forward_pre_hook(note)
 
-    handles = [watch(level, reader) for level in range(len(had)) for reader in _around(net, level)[1]]
-    try:
-        with torch.inference_mode():
-            for packed, sigma in batches:
-                model(packed, sigma)
-    finally:
-        for handle in handles:
-            handle.remove()
+    show(model, batches, [watch(level, reader) for level in range(len(had)) for reader in _around(net, level)[1]])
     if not all(moment.any() for moment in moments):
         raise ValueError("no batches, or such of which a level of the pyramid sees nothing")
     inner = [block.first.out_channels for block in net.modules() if isinstance(block, Block)]

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from isp.nets.flat import Block
 from isp.nets.model import Model
@@ -37,21 +38,14 @@ def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]], units: Sequenc
     most = {name: torch.full((block.first.out_channels,), -torch.inf) for name, block in blocks.items()}
     added = {name: torch.zeros(block.first.out_channels) for name, block in blocks.items()}
 
-    def watch(name: str) -> torch.utils.hooks.RemovableHandle:
+    def watch(name: str) -> RemovableHandle:
         def note(module: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
             most[name] = torch.maximum(most[name], made.amax((0, 2, 3)).cpu())
             added[name] += made.relu().square().sum((0, 2, 3)).cpu()
 
         return blocks[name].first.register_forward_hook(note)
 
-    handles = [watch(name) for name in blocks]
-    try:
-        with torch.inference_mode():
-            for packed, sigma in batches:
-                model(packed, sigma)
-    finally:
-        for handle in handles:
-            handle.remove()
+    show(model, batches, [watch(name) for name in blocks])
     kept = {name: torch.nonzero(x.gt(0) | (x == x.max())).flatten() for name, x in most.items()}
     for (name, block), number in zip(blocks.items(), units or (), strict=units is not None):
         read = block.second.weight.detach().square().sum((0, 2, 3)).cpu()
@@ -69,6 +63,17 @@ def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]], units: Sequenc
         {new: state[name] for new, name in zip(smaller.network.state_dict(), old, strict=True)}
     )
     return smaller.train(model.training)
+
+
+def show(model: Model, batches: Iterable[tuple[Tensor, Tensor]], hooks: Sequence[RemovableHandle]) -> None:
+    """Run a model on batches (packed and sigma, B 4 h w) for its hooks to see, and take these away."""
+    try:
+        with torch.inference_mode():
+            for packed, sigma in batches:
+                model(packed, sigma)
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _shape(net: Pyramid, units: Mapping[str, int]) -> dict[str, list[int]]:
