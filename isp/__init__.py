@@ -9,12 +9,16 @@
 Importing `isp` is light: PyTorch and the rest are imported where they are used.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from isp._version import __version__ as __version__
 
+TYPE_CHECKING = False  # as typing's, which takes longer to import than the rest of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from isp.nets.load import load_model as load_model
     from isp.options import RenderOptions as RenderOptions
     from isp.output import save as save

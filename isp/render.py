@@ -178,8 +178,6 @@ def _region(text: str) -> tuple[int, ...]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, load, call, save; returns the exit code."""
-    # NumPy's BLAS would start a thread for each processor, and nothing here multiplies large matrices with it.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:

@@ -3,41 +3,90 @@
 Python's own modules that are put off here are imported by others at their top, for functions that a render never
 calls. NumPy's docstrings, signatures and type aliases are read by people and by type checkers. Where a version looks
 for something else in such a module while it is imported, the module is loaded there and then: slower, never wrong. What
-it does find, it keeps: argparse speaks English in such a process.
+it does find, it keeps: argparse speaks English in such a process. Of `typing`, NumPy and this package use little more
+than named tuples, which are quick to put together; everybody else gets Python's module.
+
+NumPy's compiled part, 35 MB with its BLAS, is linked by another processor meanwhile.
 """
 
 from __future__ import annotations
 
+import _datetime
+import ctypes
 import gc
+import os
 import sys
+from _thread import start_new_thread
+from collections import namedtuple
 from importlib import import_module
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False  # as typing's
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def _quoted(path: bytes) -> str:
     """urllib.parse.quote_from_bytes, for pathlib, which keeps it."""
-    if isinstance(there := sys.modules.get("urllib.parse"), _StandIn):
-        _withdraw(there)
-    quoted: str = import_module("urllib.parse").quote_from_bytes(path)
+    quoted: str = _load("urllib.parse").quote_from_bytes(path)
     return quoted
+
+
+def _terminal_size() -> os.terminal_size:
+    """shutil.get_terminal_size, for argparse, which asks at every option."""
+    if {"-h", "--help"} & {*sys.argv}:
+        size: os.terminal_size = _load("shutil").get_terminal_size()
+        return size
+    return os.terminal_size((80, 24))
+
+
+class _NamedTuples(type):
+    """What makes a class of typing.NamedTuple, without compiling the annotations of its fields."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
+        if not bases:
+            return super().__new__(cls, name, bases, space)
+        kinds = space.pop("__annotations__")
+        defaults = [space.pop(field) for field in kinds if field in space]
+        made = namedtuple(name, kinds, defaults=defaults, module=space.pop("__module__"))  # type: ignore[misc]
+        for attribute, value in space.items():
+            setattr(made, attribute, value)
+        made.__annotations__ = made.__new__.__annotations__ = kinds
+        return made
+
+
+class _NamedTuple(metaclass=_NamedTuples):
+    pass
 
 
 # module: what Python and NumPy look up in it while they are imported, and do without
 _PUT_OFF: dict[str, dict[str, Any]] = {
     "ast": {},
     "bz2": {},
+    "datetime": {"datetime_CAPI": getattr(_datetime, "datetime_CAPI", None)},  # NumPy wants no more than its C half
     "gettext": {"gettext": str, "ngettext": lambda one, more, number: one if number == 1 else more},
     "inspect": {"cleandoc": str, "signature": lambda _: None},
     "ipaddress": {},
     "lzma": {},
+    "ntpath": {},
     "pickle": {},
     "platform": {},
+    "shutil": {"get_terminal_size": _terminal_size},
     "textwrap": {},
     "urllib.parse": {"quote_from_bytes": _quoted},
     "numpy._core._add_newdocs": {},
     "numpy._core._add_newdocs_scalars": {},
     "numpy._typing": {"NDArray": list},  # in the annotations of a few tuples
+}
+# who asks: what typing is to them
+_TYPES: dict[str, dict[str, Any]] = {
+    "isp": {
+        **{"TYPE_CHECKING": False, "Any": object, "BinaryIO": object, "NamedTuple": _NamedTuple, "Protocol": object},
+        **{"ClassVar": list, "TypeVar": lambda name: object},
+    },
+    "numpy": {"TYPE_CHECKING": False, "Any": object, "NamedTuple": _NamedTuple},  # while it is imported
+    "dataclasses": {"ClassVar": list, "_GenericAlias": None},  # which it looks for among annotations
 }
 
 
@@ -47,19 +96,33 @@ class _StandIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        _withdraw(self)
-        return getattr(import_module(self.__name__), name)
+        return getattr(_load(self.__name__), name)
+
+
+class _Typing(_StandIn):
+    """In the place of typing, until somebody else asks for it or for something else."""
+
+    def __getattr__(self, name: str) -> Any:
+        names = sys._getframe(1).f_globals
+        asks = (names.get("__package__") or names.get("__name__", "")).partition(".")[0]
+        if name in (known := _TYPES.get(asks, {})) and sys.modules.get("typing") is self:
+            return known[name]
+        return super().__getattr__(name)
 
 
 _stand_ins = [_StandIn(name) for name in _PUT_OFF]
 
 
 def begin() -> None:
-    """Put the modules off, and the search for garbage, of which imports make none."""
+    """Put the modules off, and the search for garbage, of which imports make none; start to link NumPy."""
     gc.disable()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads have nothing to do here
+    _link_ahead("numpy", "_core", "_multiarray_umath")
     for module in _stand_ins:
         vars(module).update(_PUT_OFF[module.__name__])
         sys.modules.setdefault(module.__name__, module)
+    if sys.version_info < (3, 14):  # where a class keeps its annotations elsewhere
+        sys.modules.setdefault("typing", _Typing("typing"))
 
 
 def finish() -> None:
@@ -68,12 +131,34 @@ def finish() -> None:
 
     for module in _stand_ins:
         _withdraw(module)
+    _TYPES.pop("numpy", None)
     gc.freeze()
     gc.enable()
+
+
+def _link_ahead(package: str, *module: str) -> None:
+    """Have the system's linker load a compiled module, which Python then finds linked, in a thread without the GIL."""
+    found = PathFinder.find_spec(package)
+    if found is None or not found.submodule_search_locations or not hasattr(os, "RTLD_NOW"):
+        return
+    # compiled and wanted soon: the linker takes one after the other
+    import _contextvars  # noqa: F401
+    import math  # noqa: F401
+    import mmap  # noqa: F401
+
+    path = os.path.join(found.submodule_search_locations[0], *module) + EXTENSION_SUFFIXES[0]
+    start_new_thread(ctypes.CDLL(None).dlopen, (os.fsencode(path), os.RTLD_NOW))
+
+
+def _load(name: str) -> ModuleType:
+    there = sys.modules.get(name)
+    if isinstance(there, _StandIn):
+        _withdraw(there)
+    return import_module(name)
 
 
 def _withdraw(module: ModuleType) -> None:
     if sys.modules.get(module.__name__) is module:
         del sys.modules[module.__name__]
-    for name in _PUT_OFF[module.__name__]:
+    for name in _PUT_OFF.get(module.__name__, ()):
         vars(module).pop(name, None)

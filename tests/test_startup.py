@@ -1,5 +1,6 @@
 """A process of our own starts quicker, and is no other process for it."""
 
+import os
 import subprocess
 import sys
 
@@ -61,3 +62,55 @@ def test_a_path_is_quoted_early_too() -> None:
 
 def test_garbage_is_collected_again() -> None:
     assert run(BEGIN + "import gc; off = gc.isenabled(); startup.finish(); print(off, gc.isenabled())") == "False True"
+
+
+NAMED = """
+import typing
+from isp.raw.segments import Layout
+from isp.raw.tiff import Tag
+from isp.primaries import Curve
+from numpy.linalg._linalg import SlogdetResult, SVDResult
+for kind in Layout, Tag, Curve, SlogdetResult, SVDResult:
+    print(kind.__name__, kind.__qualname__, kind.__module__, kind._fields, kind._field_defaults, kind.__mro__)
+    print(typing.get_type_hints(kind) if kind.__module__.startswith("isp") else sorted(kind.__annotations__))
+    print(sorted({*vars(kind)} - {"__orig_bases__"}), kind.__match_args__)
+print(Curve(1, 2, 3, offset=5, exponent=4)._replace(knee=0), Tag.__doc__)
+"""
+
+
+def test_named_tuples_are_those_of_typing() -> None:
+    assert run(BEGIN + "startup.finish()" + NAMED) == run(NAMED)
+
+
+def test_typing_is_put_off_for_us_alone() -> None:
+    code = BEGIN + "import sys, dataclasses; startup.finish(); import isp.options, isp.raw.dng, isp.fast; "
+    assert run(code + "print(type(sys.modules['typing']).__name__, '_typing' in sys.modules)") == "_Typing False"
+    others = "names = {'__name__': 'other'}; exec('from typing import Any, NamedTuple, Protocol, TypeVar', names); "
+    others += "import isp.output.writers, typing; assert names['Any'] is typing.Any is isp.output.writers.Any; "
+    others += "names['T'] = names['TypeVar']('T'); exec('class P(Protocol[T]): pass', names); "
+    assert run(code + others + "print(type(typing).__name__, typing.__name__)") == "module typing"
+
+
+def test_help_is_as_wide_as_the_terminal() -> None:
+    def widest(columns: int) -> int:
+        done = subprocess.run(
+            [sys.executable, "-m", "isp.render", "--help"],
+            env={**os.environ, "COLUMNS": str(columns)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        options = done.stdout.partition("arguments:")[2].partition("examples:")[0]
+        return max(map(len, options.splitlines()))
+
+    assert 65 < widest(70) < 70 < 110 < widest(120) < 120
+
+
+def test_numpy_is_linked_ahead() -> None:
+    """The linker's list of what this process holds has it, without anybody importing NumPy."""
+    code = BEGIN + "import sys, time; end = time.time() + 20\n"
+    code += "while '_multiarray_umath' not in open('/proc/self/maps').read() and time.time() < end: time.sleep(0.01)\n"
+    code += "print('_multiarray_umath' in open('/proc/self/maps').read(), 'numpy' in sys.modules)"
+    if not sys.platform.startswith("linux"):
+        pytest.skip("/proc/self/maps is Linux's")
+    assert run(code) == "True False"

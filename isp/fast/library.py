@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shlex
-import shutil
 import time
 from contextlib import suppress
 from functools import cache
@@ -61,8 +59,8 @@ def _load(path: Path) -> ctypes.CDLL:
 
 
 def _built() -> Path:
-    compiler = shlex.split(os.environ.get("CC") or "cc")
-    program = shutil.which(compiler[0]) if compiler else None
+    compiler = _words(os.environ.get("CC") or "cc")
+    program = _on_path(compiler[0]) if compiler else None
     if program is None:
         raise UnavailableError(f"no C compiler: {compiler[0] if compiler else 'cc'} is not on the path")
     ours = [*FLAGS, *(WIDEST if MACHINE in ("x86_64", "AMD64") else ())]
@@ -77,6 +75,24 @@ def _built() -> Path:
     except OSError as error:
         raise UnavailableError(f"{error.filename or path}: {error.strerror or error}") from error
     return path
+
+
+def _words(command: str) -> list[str]:
+    if command.isalnum():
+        return [command]
+    import shlex
+
+    return shlex.split(command)
+
+
+def _on_path(program: str) -> str | None:
+    """shutil.which, without all that it imports to pack archives."""
+    if os.name == "nt":
+        import shutil
+
+        return shutil.which(program)
+    places = [program] if os.path.dirname(program) else [os.path.join(place, program) for place in os.get_exec_path()]
+    return next((place for place in places if os.path.isfile(place) and os.access(place, os.X_OK)), None)
 
 
 def _compile(command: list[str], path: Path) -> None:

@@ -8,7 +8,6 @@ no compiler, isp.raw.segments decodes by imagecodecs.
 from __future__ import annotations
 
 import ctypes
-import heapq
 from ctypes import c_char_p, c_int64, c_void_p
 from functools import cache
 
@@ -124,14 +123,13 @@ def _huffman_table(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # count under 1/1024 of the total the depth stays under 16.
     weights = np.where(counts > 0, np.maximum(counts, counts.sum() // 1024 + 1), 0)
     # The last entry, rarer than all others, takes the code of all ones, which T.81 forbids.
-    heap = [(int(weight), i, [i]) for i, weight in enumerate(weights) if weight] + [(0, CATEGORIES, [CATEGORIES])]
-    heapq.heapify(heap)
+    nodes = [(int(weight), i, [i]) for i, weight in enumerate(weights) if weight] + [(0, CATEGORIES, [CATEGORIES])]
     lengths = np.zeros(CATEGORIES + 1, np.int64)
-    while len(heap) > 1:
-        first, second = heapq.heappop(heap), heapq.heappop(heap)
+    while len(nodes) > 1:
+        first, second, *nodes = sorted(nodes)
         members = first[2] + second[2]
         lengths[members] += 1
-        heapq.heappush(heap, (first[0] + second[0], second[1], members))
+        nodes.append((first[0] + second[0], second[1], members))
     codes = np.zeros(CATEGORIES + 1, np.int64)
     code = previous = 0
     for i in sorted(np.flatnonzero(lengths), key=lambda i: (lengths[i], i)):
