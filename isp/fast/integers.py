@@ -407,7 +407,8 @@ def together(c: Convolution, level: int, arithmetic: Arithmetic, largest: int = 
 def at_points(weights: np.ndarray, rows: int) -> np.ndarray:
     """Weights out in 3 3 for so many rows of sums at once, times what their fractions divide by: out in 6 6 of F(4x4,
     3x3) or 4 4 of F(2x2, 3x3) of Lavin and Gray (CVPR 2016)."""
-    return np.einsum("ui,ocij,vj->ocuv", POINTS[rows], weights, POINTS[rows])
+    both = np.kron(POINTS[rows], POINTS[rows]).astype(np.float64)  # in which BLAS multiplies, and whole numbers stay whole
+    return (weights.reshape(-1, 9) @ both.T).astype(weights.dtype).reshape(*weights.shape[:2], rows + 2, rows + 2)
 
 
 def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, at_once: int = 1) -> list[Part]:
