@@ -304,10 +304,13 @@ FORCED void take_points(const int M, const int tiles, const int each, const uint
     }
 }
 
+/* Tiles of a piece: more of a vector that is alone, where there are 24 columns nonetheless. */
+#define TILES_OF(M, V) ((M) == 2 ? TILES / (V) : TILES / APART)
+
 /* Products at all points with the weights of V vectors of channels, to points x tiles x V. */
 FORCED void multiply_points(const int M, const int V, const __m256i *samples, int sixteens, int groups, const ints *w,
                             ints *restrict products) {
-    const int tiles = TILES / V;
+    const int tiles = TILES_OF(M, V);
     for (int i = 0; i < (M + 2) * (M + 2); i++) {
         ints sum[TILES][4];
         UNROLLED for (int t = 0; t < tiles; t++) UNROLLED for (int v = 0; v < V; v++) sum[t][v] = none();
@@ -319,10 +322,11 @@ FORCED void multiply_points(const int M, const int V, const __m256i *samples, in
 
 /* Of one of these vectors the sums, to M rows of tiles times M. */
 FORCED void give_points(const int M, const int V, const ints *restrict products, ints (*restrict to)[MOST_MADE_ACROSS]) {
-    for (int t = 0; t < TILES / V; t++) {
+    const int apart = TILES_OF(M, V) * V;
+    for (int t = 0; t < TILES_OF(M, V); t++) {
         ints halfway[MOST_POINTS * MOST_MADE], across[MOST_MADE];
         UNROLLED for (int i = 0; i < M + 2; i++)
-            from_points(M, products + i * TILES + t * V, (M + 2) * TILES, halfway + i * M);
+            from_points(M, products + i * apart + t * V, (M + 2) * apart, halfway + i * M);
         UNROLLED for (int k = 0; k < M; k++) {
             from_points(M, halfway + k, M, across);
             UNROLLED for (int i = 0; i < M; i++) to[k][M * t + i] = divided(M, across[i], k, i);
@@ -333,7 +337,7 @@ FORCED void give_points(const int M, const int V, const ints *restrict products,
 #define TAKE(M, V, KIND, EACH)                                                                                          \
     static __attribute__((noinline)) void take_##KIND##_##M##_##V(const uint8_t *const *rows, int64_t site,             \
                                                                   int sixteens, __m256i *to) {                          \
-        take_points(M, TILES / V, EACH, rows, site, sixteens, to);                                                      \
+        take_points(M, TILES_OF(M, V), EACH, rows, site, sixteens, to);                                                      \
     }
 #define BY_POINTS(M, V)                                                                                                 \
     TAKE(M, V, words, 2)                                                                                                \
@@ -347,6 +351,7 @@ FORCED void give_points(const int M, const int V, const ints *restrict products,
     }
 BY_POINTS(2, 1)
 BY_POINTS(2, 2)
+BY_POINTS(4, 1)
 BY_POINTS(4, 2)
 
 /* What a piece is made by. */
@@ -359,20 +364,52 @@ struct by_points {
 
 static const struct by_points BY_POINTS_2_1 = {{take_bytes_2_1, take_words_2_1}, multiply_points_2_1, give_points_2_1, 24},
                               BY_POINTS_2_2 = {{take_bytes_2_2, take_words_2_2}, multiply_points_2_2, give_points_2_2, 12},
-                              BY_POINTS_4_2 = {{take_bytes_4_2, take_words_4_2}, multiply_points_4_2, give_points_4_2, 24};
+                              BY_POINTS_4_1 = {{take_bytes_4_1, take_words_4_1}, multiply_points_4_1, give_points_4_1, 24},
+              BY_POINTS_4_2 = {{take_bytes_4_2, take_words_4_2}, multiply_points_4_2, give_points_4_2, 24};
 
-static __attribute__((noinline)) void finish_twelve(const struct step *s, const struct rows *r, int v, int x, const ints *sum) {
-    finish_sums(s, r, v, 1, 12, x, sum, 1, 0);
-}
+/* What becomes of 12 sums of a vector, or of 6 of two. What is most often asked for has code of its own, in which values
+stay in registers. */
+typedef void finish(const struct step *s, const struct rows *r, int v, int x, const ints *sum);
 
-static __attribute__((noinline)) void finish_two_sixes(const struct step *s, const struct rows *r, int v, int x,
-                                                       const ints *sum) {
-    finish_sums(s, r, v, 2, 6, x, sum, 1, MOST_MADE * MOST_MADE_ACROSS);
+#define FINISH(NAME, ...)                                                                                               \
+    static __attribute__((noinline)) void twelve_##NAME(const struct step *s, const struct rows *r, int v, int x,       \
+                                                        const ints *sum) {                                              \
+        const struct rows these = __VA_ARGS__;                                                                          \
+        finish_sums(s, &these, v, 1, 12, x, sum, 1, 0);                                                                 \
+    }                                                                                                                   \
+    static __attribute__((noinline)) void two_sixes_##NAME(const struct step *s, const struct rows *r, int v, int x,    \
+                                                           const ints *sum) {                                           \
+        const struct rows these = __VA_ARGS__;                                                                          \
+        finish_sums(s, &these, v, 2, 6, x, sum, 1, MOST_MADE * MOST_MADE_ACROSS);                                       \
+    }
+FINISH(bytes, {.bytes = r->bytes})
+FINISH(bytes_halves, {.bytes = r->bytes, .halves = r->halves})
+FINISH(added_bytes, {.added = {r->added[0]}, .bytes = r->bytes})
+FINISH(added_bytes_halves, {.added = {r->added[0]}, .bytes = r->bytes, .halves = r->halves})
+FINISH(added_words, {.added = {r->added[0]}, .words = r->words})
+FINISH(all, *r)
+
+enum { ADDED = 1, TO_BYTES = 2, TO_WORDS = 4, TO_HALVES = 8, OTHERS = 16 };
+#define FINISHED_BY(NAME) {twelve_##NAME, two_sixes_##NAME}
+static finish *const FINISH_OF[16][2] = {
+    [TO_BYTES] = FINISHED_BY(bytes),
+    [TO_BYTES + TO_HALVES] = FINISHED_BY(bytes_halves),
+    [ADDED + TO_BYTES] = FINISHED_BY(added_bytes),
+    [ADDED + TO_BYTES + TO_HALVES] = FINISHED_BY(added_bytes_halves),
+    [ADDED + TO_WORDS] = FINISHED_BY(added_words),
+};
+
+static finish *finish_of(const struct rows *r, int two_sixes) {
+    const int what = !!r->added[0] * ADDED + !!r->bytes * TO_BYTES + !!r->words * TO_WORDS + !!r->halves * TO_HALVES
+                   + (r->added[1] || r->planes) * OTHERS;
+    finish *const found = what < OTHERS ? FINISH_OF[what][two_sixes] : NULL;
+    return found ? found : two_sixes ? two_sixes_all : twelve_all;
 }
 
 /* Up to M = s->together rows of sums, from y on. */
 static void rows_by_points(const struct step *s, int y, int count) {
-    const struct by_points *by = s->together == 4 ? &BY_POINTS_4_2 : s->vectors == 1 ? &BY_POINTS_2_1 : &BY_POINTS_2_2;
+    const struct by_points *by = s->together == 4 ? s->vectors == 1 ? &BY_POINTS_4_1 : &BY_POINTS_4_2
+                                                  : s->vectors == 1 ? &BY_POINTS_2_1 : &BY_POINTS_2_2;
     const int M = s->together, columns = by->columns, sixteens = (2 * s->groups + 15) / 16;
     const uint8_t *source[MOST_POINTS], *first[MOST_POINTS];
     struct rows r[MOST_MADE];
@@ -393,12 +430,12 @@ static void rows_by_points(const struct step *s, int y, int count) {
                 if (s->width < columns) {
                     for (int k = 0; k < s->width; k++)
                         for (int j = 0; j < vectors; j++) finish_sums(s, &r[i], v + j, 1, 1, k, made[j][i] + k, 1, 0);
-                } else if (PAIRS && vectors == 2) {
-                    for (int k = 0; k < columns; k += 6) finish_two_sixes(s, &r[i], v, x + k, made[0][i] + k);
-                } else {
-                    for (int j = 0; j < vectors; j++)
-                        for (int k = 0; k < columns; k += 12) finish_twelve(s, &r[i], v + j, x + k, made[j][i] + k);
+                    continue;
                 }
+                const int two_sixes = PAIRS && vectors == 2;
+                finish *const done = finish_of(&r[i], two_sixes);
+                for (int j = 0; j < vectors; j += 1 + two_sixes)
+                    for (int k = 0; k < columns; k += two_sixes ? 6 : 12) done(s, &r[i], v + j, x + k, made[j][i] + k);
             }
         }
     }

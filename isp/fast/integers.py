@@ -407,7 +407,9 @@ def together(c: Convolution, level: int, arithmetic: Arithmetic, largest: int = 
 def at_points(weights: np.ndarray, rows: int) -> np.ndarray:
     """Weights out in 3 3 for so many rows of sums at once, times what their fractions divide by: out in 6 6 of F(4x4,
     3x3) or 4 4 of F(2x2, 3x3) of Lavin and Gray (CVPR 2016)."""
-    both = np.kron(POINTS[rows], POINTS[rows]).astype(np.float64)  # in which BLAS multiplies, and whole numbers stay whole
+    both = np.kron(POINTS[rows], POINTS[rows]).astype(
+        np.float64
+    )  # in which BLAS multiplies, and whole numbers stay whole
     return (weights.reshape(-1, 9) @ both.T).astype(weights.dtype).reshape(*weights.shape[:2], rows + 2, rows + 2)
 
 
@@ -442,7 +444,7 @@ def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, at_once: int = 1
                     low_high = (packed,) if np.abs(c.weights).max() <= LARGEST_BYTE else (packed & 127, packed >> 7)
                     packed = np.stack(low_high).astype(np.int8)
             if at_once > 1:  # two vectors after the other, or one that is alone
-                apart = 1 if at_once == 2 and size == 1 else 2
+                apart = 1 if size == 1 else 2
                 packed = np.pad(packed, ((0, 0), (0, 0), (0, size % apart * lanes), (0, 0)))
                 packed = packed.reshape((at_once + 2) ** 2, -1, -(-size // apart), apart * lanes, group)
                 packed = packed.transpose(2, 0, 1, 3, 4)
@@ -553,6 +555,8 @@ class Stream:
                 setattr(step, kind, _from(form, network.arithmetic.each(kind) * part.first))
         if c.result in network.bytes:
             step.coarse, step.zero = 1 / network.bytes[c.result].scale, network.bytes[c.result].zero
+            if c.slope == step.zero == 0 and not (step.words.data or step.halves.data or c.result == network.output):
+                step.slope = 1  # bytes are not below 0 anyway
         if c.result in network.words:
             fine = np.zeros(part.vectors * network.arithmetic.lanes, np.float32)
             given = network.words[c.result][part.first :][: len(fine)]
