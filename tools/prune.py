@@ -1,4 +1,4 @@
-"""python -m tools.prune: a model without the units of its network that rest, or with fewer units and planes."""
+"""python -m tools.prune: a model without the units of its network that rest, or with fewer units, planes and layers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ examples:
   python -m tools.prune models/mine --data photos/ -o models/mine-pruned
   python -m tools.prune models/mine --data photos/ --units 16 32 20 0 32 32 -o models/narrow     a start for a recipe
   python -m tools.prune models/mine --data photos/ --widths 32 32 16 -o models/narrow            and this is one
+  python -m tools.prune models/mine --data photos/ --join -o models/joined                       and this
   python -m tools.prune pyramid-large --data photos/ dead-leaves --batches 400 -o models/pyramid-large -Y
 
 Training leaves some ReLUs at 0 for good (`idle` in a run's log). Those that are 0 for all of the noisy windows that a
 recipe makes of the pictures are left out: on such pictures the model computes what it did, in less time. Too few
 batches leave out units that are wanted; of pyramids with plain ReLUs. --units leaves fewer, or with 0 no block at all;
 --widths mixes the planes that go from block to block, so that few hold most of what is made of them, and leaves all
-units. Both cost some quality: a start for more training. Exports beside the weights belong to them: make them anew
+units; --join lets the first and the last block do what the convolutions before and behind them did. All three cost
+quality: a start for more training. Exports beside the weights belong to them: make them anew
 (tools.export, tools.quantise).
 
 exit code: 0 written, 2 wrong usage, no such model, or a folder that exists
@@ -33,7 +35,7 @@ BATCH, SIDE = 8, 96  # pairs, and packed sites of their side
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.prune",
-        description="A model without the units of its network that rest, or with fewer units and planes.",
+        description="A model without the units of its network that rest, or with fewer units, planes and layers.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="of each block, those that add most; 0: no such block; default: all that are on",
     )
     add("--widths", type=int, nargs="+", metavar="N", help="planes of each level; default: all")
+    add("--join", action="store_true", help="without convolutions before the first block and behind the last")
     add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
     add("-Y", "--overwrite", action="store_true", help="replace a model that is there (refused otherwise)")
     arguments = parser.parse_args(argv)
@@ -71,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     from isp.datasets.sources import Joined, open_source
     from isp.datasets.synthesis import CameraChoice, PairStream
     from isp.locate import WEIGHTS, find_model
+    from isp.nets.join import join, refuse_ends
     from isp.nets.load import load_model, read_header, save_model
     from isp.nets.narrow import narrow, refuse_widths
     from isp.nets.prune import prune
@@ -84,6 +88,8 @@ def run(arguments: argparse.Namespace) -> None:
     model, header = load_model(weights), read_header(weights)
     if arguments.widths:
         refuse_widths(model, arguments.widths)
+    if arguments.join:
+        refuse_ends(model)
     source = Joined([open_source(place) for place in arguments.data])
     stream = PairStream(source, load_recipe(arguments.recipe), CameraChoice("random"), batch=BATCH, size=SIDE)
 
@@ -92,10 +98,12 @@ def run(arguments: argparse.Namespace) -> None:
         return ((one.packed, one.sigma) for one in (Batch.of(pair, torch.device("cpu")) for pair in pairs))
 
     smaller = model
-    if arguments.units or not arguments.widths:
+    if arguments.units or not (arguments.widths or arguments.join):
         smaller = prune(smaller, batches(), arguments.units)
     if arguments.widths:
         smaller = narrow(smaller, batches(), arguments.widths)
+    if arguments.join:
+        smaller = join(smaller, batches())
     metadata = {name: text for name, text in header.items() if name not in ("config", "mosaic", "target", "version")}
     half = _stored_as_half(weights)
     save_model(arguments.output, smaller, metadata=metadata, half=half, overwrite=arguments.overwrite)

@@ -143,6 +143,11 @@ class Network(NamedTuple):
         """Rows and columns of a result, of an input of height x width."""
         return height >> self.level[name], width >> self.level[name]
 
+    def even(self, name: str) -> int:
+        """What the channels of a result are filled up to a multiple of, for those that read it in bytes or words."""
+        kinds = [kind for kind, names in (("bytes", self.bytes), ("words", self.words)) if name in names]
+        return max(map(self.arithmetic.group, kinds), default=1)
+
 
 def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arithmetic) -> Network:
     """The steps of a graph. ranges: of what convolutions in float32 read, the largest value of each channel.
@@ -202,26 +207,23 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arit
     others = [node for node in graph.nodes if node.kind not in ("QuantizeLinear", "DequantizeLinear")]
     if number != len(others) or not {*coded, *halves} <= made_of:
         raise ValueError("operators in an order that is not this network's")
-    if both := {*coded} & {*words}:
-        raise ValueError(f"{min(both)} is read in bytes and in words")
     if convolutions[-1].result != graph.output or level[graph.output] != 0 or graph.output in readers:
         raise ValueError(f"{graph.output} is not what the last convolution makes for nobody else, at the input's size")
-    filled = {**dict.fromkeys(coded, arithmetic.group("bytes")), **dict.fromkeys(words, arithmetic.group("words"))}
+    network = Network(
+        channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words,
+        reach[graph.output], {}, 0, [], arithmetic,
+    )  # fmt: skip
     parts = [
         parts_of(
             c,
-            filled.get(c.result, 1),
+            network.even(c.result),
             arithmetic,
             together(c, level[c.source], arithmetic, INPUT if c.source == graph.input else WORD),
         )
         for c in convolutions
     ]
-    network = Network(
-        channels[graph.input], graph.input, graph.output, convolutions, channels, level, coded, words,
-        reach[graph.output], {}, 0, parts, arithmetic,
-    )  # fmt: skip
     rows, behind = rows_of(network)
-    return network._replace(rows=rows, behind=behind)
+    return network._replace(rows=rows, behind=behind, parts=parts)
 
 
 def _read_in_bytes(node: Node, by_output: Mapping[str, Node]) -> str:
@@ -609,7 +611,7 @@ def rows_of(network: Network) -> tuple[dict[tuple[str, str], int], int]:
 
 def _layout(network: Network, name: str, kind: str, width: int) -> tuple[int, int]:
     """Bytes from site to site and from row to row."""
-    even = MOST_LANES if kind == "halves" else network.arithmetic.group(kind)
+    even = MOST_LANES if kind == "halves" else network.even(name)
     apart = network.arithmetic.matrices and kind == "words"  # a plane of lower halves and one of upper ones
     site = -(-network.channels[name] // even) * even * network.arithmetic.each(kind)
     return site, -(-(network.size(name, 0, width)[1] + 2) * site * (1 + apart) // ALIGNED) * ALIGNED

@@ -15,17 +15,19 @@ from isp.nets.blocks import relu
 
 
 class Block(nn.Module):
-    """inner: planes between its convolutions; None: as many as outside."""
+    """inner: planes between its convolutions; None: as many as it takes. out: planes that it gives, with a convolution
+    1x1 for its shortcut; None: as many as it takes, and these for it."""
 
-    def __init__(self, width: int, slope: float = 0.0, inner: int | None = None) -> None:
+    def __init__(self, width: int, slope: float = 0.0, inner: int | None = None, out: int | None = None) -> None:
         super().__init__()
         inner = width if inner is None else inner
+        self.shortcut = nn.Identity() if out is None else nn.Conv2d(width, out, 1)
         self.first = nn.Conv2d(width, inner, 3, padding=1)
         self.relu = relu(slope)
-        self.second = nn.Conv2d(inner, width, 3, padding=1)
+        self.second = nn.Conv2d(inner, width if out is None else out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(self.relu(self.first(x)))
+        return self.shortcut(x) + self.second(self.relu(self.first(x)))
 
 
 class Flat(nn.Module):

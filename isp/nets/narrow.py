@@ -105,6 +105,12 @@ def _around(net: Pyramid, level: int) -> tuple[list[tuple[nn.Conv2d, int]], list
     up = len(net.widths) - 1 - level  # levels below
     at: Any = net
     blocks = [*at.encoders[level], *at.decoders[up - 1]] if up else [*at.bottom]
-    makers = [(at.downs[level - 1] if level else at.head, 1)] + [(block.second, 1) for block in blocks]
-    readers = [block.first for block in blocks] + [at.ups[up] if level else at.tail]
-    return ([*makers, (at.ups[up - 1], 4)], [*readers, at.downs[level]]) if up else (makers, readers)
+    makers, readers = [block.second for block in blocks], [block.first for block in blocks]
+    if level:
+        makers, readers = [at.downs[level - 1], *makers], [*readers, at.ups[up]]
+    elif net.joined:
+        makers, readers = [blocks[0].shortcut, *makers[:-1]], [*readers[1:], blocks[-1].shortcut]
+    else:
+        makers, readers = [at.head, *makers], [*readers, at.tail]
+    parts = [(maker, 1) for maker in makers]
+    return ([*parts, (at.ups[up - 1], 4)], [*readers, at.downs[level]]) if up else (parts, readers)

@@ -23,7 +23,9 @@ class Pyramid(nn.Module):
 
     widths, blocks: of each level, from half the resolution on; all levels but the last have their blocks on the way up.
     encoders: blocks of these on the way down; None: as many. slope: of the activations below 0. inner: planes inside
-    each block, those on the way down, at the bottom and on the way up; None: as wide as their level.
+    each block, those on the way down, at the bottom and on the way up; None: as wide as their level. joined: the first
+    block takes the raw planes and the last one gives the picture's, with convolutions 1x1 for shortcuts (K. He et al.,
+    "Deep Residual Learning for Image Recognition", CVPR 2016, Sec. 3.3), in the place of a head and a tail.
     """
 
     kind = "raw"
@@ -36,6 +38,7 @@ class Pyramid(nn.Module):
         encoders: Sequence[int] | None = None,
         slope: float = 0.0,
         inner: Sequence[int] | None = None,
+        joined: bool = False,
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks):
@@ -43,12 +46,14 @@ class Pyramid(nn.Module):
         encoders = blocks[:-1] if encoders is None else encoders
         if len(encoders) != len(widths) - 1:
             raise ValueError(f"pyramid has {len(widths)} widths and {len(encoders)} encoders; expected one fewer")
-        self.widths = tuple(widths)
+        if joined and not (encoders and encoders[0] and blocks[0]):
+            raise ValueError("a joined pyramid needs blocks at both ends of its first level, and a second level")
+        self.widths, self.joined = tuple(widths), joined
         self.multiple = self.minimum = 2 ** (len(widths) - 1)
         reach = 2 * blocks[-1]
         for up, down in zip(blocks[-2::-1], encoders[::-1], strict=True):
             reach = 2 * reach + 1 + 2 * (up + down)  # 1: within a pair of samples
-        self.reach: int | None = reach + 2  # head and tail
+        self.reach: int | None = reach + 2 * (not joined)  # head and tail
         steps = list(pairwise(widths))
         number = sum(blocks) + sum(encoders)
         if inner is not None and len(inner) != number:
@@ -60,16 +65,24 @@ class Pyramid(nn.Module):
         def level(width: int, count: int) -> nn.Sequential:
             return nn.Sequential(*[Block(width, slope, next(planes_of)) for _ in range(count)])
 
-        self.head = nn.Conv2d(planes, widths[0], 3, padding=1)
-        self.encoders = nn.ModuleList([level(a, n) for a, n in zip(widths[:-1], encoders, strict=True)])
+        self.head = nn.Identity() if joined else nn.Conv2d(planes, widths[0], 3, padding=1)
+        descent = [level(a, n) for a, n in zip(widths[:-1], encoders, strict=True)]
+        self.encoders = nn.ModuleList(descent)
         self.downs = nn.ModuleList([nn.Conv2d(a, b, 2, stride=2) for a, b in steps])
         self.bottom = level(widths[-1], blocks[-1])
         self.ups = nn.ModuleList([nn.Conv2d(b, 4 * a, 1) for a, b in steps[::-1]])
-        self.decoders = nn.ModuleList([level(a, n) for a, n in list(zip(widths[:-1], blocks[:-1], strict=True))[::-1]])
-        self.tail = nn.Conv2d(widths[0], 12, 3, padding=1)
+        ascent = [level(a, n) for a, n in list(zip(widths[:-1], blocks[:-1], strict=True))[::-1]]
+        self.decoders = nn.ModuleList(ascent)
+        self.tail = nn.Identity() if joined else nn.Conv2d(widths[0], 12, 3, padding=1)
+        last: list[nn.Module] = [self.tail]
+        if joined:
+            units = (inner[0], inner[-1]) if inner else (widths[0], widths[0])
+            final = Block(widths[0], slope, units[1], 12)
+            descent[0][0], ascent[-1][-1] = Block(planes, slope, units[0], widths[0]), final
+            last = [final.shortcut, final.second]
         he(self.downs)
         he(self.ups)
-        for p in self.tail.parameters():
+        for p in (p for module in last for p in module.parameters()):
             nn.init.zeros_(p)
 
     def forward(self, x: Tensor) -> Tensor:

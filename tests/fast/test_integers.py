@@ -67,6 +67,8 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "narrow": ("pyramid", {"planes": 20, "widths": [5, 18, 7], "blocks": [1, 1, 2], "slope": 0.1}, (0, -1)),
     "wide": ("pyramid", {"planes": 20, "widths": [82, 131], "blocks": [1, 1]}, (0, 1, -1, -2)),
     "flat": ("flat", {"planes": 20, "width": 35, "blocks": 2}, (0,)),
+    # ends by shortcuts: the input is read twice, and of one result both bytes and words
+    "joined": ("pyramid", {"planes": 20, "widths": [18, 7], "blocks": [1, 1], "joined": True}, (0, 1, -3)),
 }
 
 
@@ -612,11 +614,6 @@ REFUSED: dict[str, tuple[list[Node], str]] = {
     "bytes of two scales": (
         [conv("x", "a"), *in_bytes("a", "other"), conv("a.dq", "y", "a.w")],
         "a.dq is not what was there before it was quantised",
-    ),
-    "bytes and words": (
-        [conv("x", "a"), *in_bytes("a"), conv("a.dq", "c", "a.w"), conv("a", "d"), Node("Add", ["c", "d"], "e", {}),
-         conv("e", "y")],
-        "a is read in bytes and in words|no range",
     ),
 }  # fmt: skip
 

@@ -14,7 +14,8 @@ SHAPE: dict[str, Any] = {"planes": 8, "widths": [6, 9, 12], "blocks": [1, 2, 1],
 def pyramid(**arguments: Any) -> Model:
     torch.manual_seed(0)
     model = Model(ModelConfig("pyramid", SHAPE | arguments))
-    torch.nn.init.normal_(model.network.tail.weight, std=0.1)
+    last: Any = model.network.decoders[-1][-1].shortcut if arguments.get("joined") else model.network.tail
+    torch.nn.init.normal_(last.weight, std=0.1)
     return model.eval()
 
 
@@ -33,10 +34,12 @@ def spread(weight: torch.Tensor, to: torch.Tensor, parts: int = 1) -> torch.Tens
     return out
 
 
-def test_mixed_planes_are_found_again() -> None:
+@pytest.mark.parametrize("joined", [False, True])
+def test_mixed_planes_are_found_again(joined: bool) -> None:
     """A pyramid of few planes, written out with more of them, all mixed: as many as before are enough to compute the
     same, on inputs that were not shown."""
-    small, wide = pyramid(widths=[4, 5, 7], inner=[6] * 7), pyramid(widths=[6, 9, 12], inner=[6] * 7)
+    small = pyramid(widths=[4, 5, 7], inner=[6] * 7, joined=joined)
+    wide = pyramid(widths=[6, 9, 12], inner=[6] * 7, joined=joined)
     state = small.network.state_dict()
     made = {
         0: ["head", "encoders.0.0.second", "encoders.0.1.second", "decoders.1.0.second", "ups.1"],
@@ -48,6 +51,9 @@ def test_mixed_planes_are_found_again() -> None:
         1: ["encoders.1.0.first", "downs.1", "decoders.0.0.first", "decoders.0.1.first", "ups.1"],
         2: ["bottom.0.first", "ups.0"],
     }
+    if joined:
+        made[0] = ["encoders.0.0.shortcut", "encoders.0.0.second", "encoders.0.1.second", "ups.1"]
+        read[0] = ["encoders.0.1.first", "downs.0", "decoders.1.0.first", "decoders.1.0.shortcut"]
     for level, (few, many) in enumerate(zip((4, 5, 7), (6, 9, 12), strict=True)):
         to = torch.linalg.qr(torch.randn(many, few))[0]
         for name in made[level]:

@@ -18,11 +18,12 @@ from tools.prune import main
 SHAPE = {"planes": 8, "widths": [6, 10], "blocks": [1, 2], "encoders": [2]}
 
 
-def resting(*units: tuple[int, ...]) -> Model:
+def resting(*units: tuple[int, ...], joined: bool = False) -> Model:
     """A pyramid of which these units of its blocks, in their order, are 0 for inputs of ordinary size."""
     torch.manual_seed(0)
-    model = Model(ModelConfig("pyramid", SHAPE))
-    torch.nn.init.normal_(model.network.tail.weight, std=0.1)
+    model = Model(ModelConfig("pyramid", SHAPE | ({"joined": True} if joined else {})))
+    last: Any = model.network.decoders[-1][-1].shortcut if joined else model.network.tail
+    torch.nn.init.normal_(last.weight, std=0.1)
     blocks: list[Any] = [block for block in model.network.modules() if isinstance(block, Block)]
     with torch.no_grad():
         for block, which in zip(blocks, units, strict=True):
@@ -36,8 +37,9 @@ def batches(seed: int, count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor]
     return [(torch.rand(2, 4, 16, 16, generator=generator), torch.full((2, 4, 16, 16), 0.05)) for _ in range(count)]
 
 
-def test_the_function_stays_and_the_units_go() -> None:
-    model = resting((1, 4), (), (0, 3, 9), tuple(range(10)), (5,))
+@pytest.mark.parametrize("joined", [False, True])
+def test_the_function_stays_and_the_units_go(joined: bool) -> None:
+    model = resting((1, 4), (), (0, 3, 9), tuple(range(10)), (5,), joined=joined)
     smaller = prune(model, batches(0))
     assert smaller.config.arguments["inner"] == [4, 6, 7, 1, 5], "one is left of the block that rests as a whole"
     for given in batches(1):
@@ -145,6 +147,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     both = load_model(tmp_path / "two").config.arguments
     assert (both["widths"], both["blocks"], both["inner"]) == ([5, 7], [1, 2], [3, 4, 4, 2])
     assert "encoders" not in both, "one is left, as many as on the way up"
+    assert main([*given, "-Y", "--join", "--widths", "5", "7"]) == 0
+    joined = load_model(tmp_path / "two").config.arguments
+    assert (joined["joined"], joined["widths"], joined["inner"]) == (True, [5, 7], [6, 6, 10, 10, 6])
     capsys.readouterr()
     assert main([*given, "-Y", "--batches", "0"]) == 2
     assert capsys.readouterr().err == "error: batches is 0; expected at least 1\n"
