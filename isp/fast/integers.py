@@ -471,7 +471,7 @@ class Stream:
         self.output = np.zeros((OUTPUTS, network.channels[network.output], TURN, width), np.float32)
         forms = self._forms()
         self.words = forms[network.input, "words"]
-        self.fine = self._kept(network.words[network.input])
+        self.fine = c_void_p(self._at(network.words[network.input]))
         self.number = {name: i for i, name in enumerate([network.input, *(c.result for c in network.convolutions)])}
         steps = []
         for c, parts in zip(network.convolutions, network.parts, strict=True):
@@ -479,12 +479,13 @@ class Stream:
                 steps.append(self._step(c, part, forms))
                 steps[-1].joined = number > 0
         self.steps = (Step * len(steps))(*steps)
-        self.done = np.zeros(len(self.number), np.int32)
+        self.done = (c_int32 * len(self.number))()
         self.given = 0  # turns of the output
 
     def begin(self) -> None:
         """The next rows are the first of a tile."""
-        self.done[:] = self.given = 0
+        self.done[:] = [0] * len(self.done)
+        self.given = 0
         while self.borders:  # by the thread that works here, as all that touches fresh memory
             border, zero = self.borders.pop()
             border[:] = zero
@@ -496,10 +497,9 @@ class Stream:
         if x is not None and (x.shape != (self.network.planes, TURN, self.width) or x.dtype != np.float32):
             raise ValueError(f"expected float32 {self.network.planes} {TURN} {self.width}, got {x.dtype} {x.shape}")
         x = None if x is None else np.ascontiguousarray(x)
-        at = ctypes.c_void_p
         _kernel().isp_integers(
-            None if x is None else at(x.ctypes.data), self.network.planes, self.height, self.width,
-            at(self.fine.ctypes.data), ctypes.byref(self.words), self.steps, len(self.steps), at(self.done.ctypes.data),
+            None if x is None else c_void_p(x.ctypes.data), self.network.planes, self.height, self.width,
+            self.fine, ctypes.byref(self.words), self.steps, len(self.steps), self.done,
         )  # fmt: skip
         if self.done[-1] < min((self.given + 1) * TURN, self.height):
             return None

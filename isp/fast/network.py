@@ -66,22 +66,23 @@ def develop(
     threads = threads or classical.processors()
     p = resolve(raw.meta, options)
     bands: dict[int, Band] = {}  # of which the picture is still being made
-    spare: list[np.ndarray] = []
+    spare: list[Band] = []
     pieces = classical.display(bands.__getitem__, raw.meta, p, into, bits)
     _, left, _, right = raw.meta.area
 
-    def take(box: classical.Box) -> np.ndarray:
+    def take(box: classical.Box) -> Band:
         try:
-            return spare.pop()
+            band = spare.pop()
         except IndexError:
-            return np.empty((3, classical.ROWS, right - left), np.float32)
+            band = Band.of(np.empty((3, classical.ROWS, right - left), np.float32), 0)
+        band.first = box[0]
+        return band
 
-    def complete(box: classical.Box, rgb: np.ndarray) -> None:
+    def complete(box: classical.Box, band: Band) -> None:
         number = box[0] // classical.ROWS
-        bands[number] = Band.of(rgb, box[0])
+        bands[number] = band
         if pieces.begin(box):
-            del bands[number]
-            spare.append(rgb)
+            spare.append(bands.pop(number))
 
     _develop(raw, p, threads, MEMORY, pieces.boxes, take, complete)
     pieces.finish(threads)
@@ -97,7 +98,9 @@ def camera_rgb(raw: RawImage, p: RenderParameters, threads: int, memory: float =
     height, width = bottom - top, right - left
     rgb = np.empty((3, height, width), np.float32)
     boxes = [(y, min(y + classical.ROWS, height), 0, width) for y in range(0, height, classical.ROWS)]
-    _develop(raw, p, threads, memory, boxes, lambda box: rgb[:, box[0] : box[1]], lambda box, band: None)
+    _develop(
+        raw, p, threads, memory, boxes, lambda box: Band.of(rgb[:, box[0] : box[1]], box[0]), lambda box, band: None
+    )
     return rgb
 
 
@@ -135,10 +138,10 @@ def _develop(
     threads: int,
     memory: float,
     boxes: Sequence[classical.Box],
-    take: Callable[[classical.Box], np.ndarray],
-    complete: Callable[[classical.Box, np.ndarray], None],
+    take: Callable[[classical.Box], Band],
+    complete: Callable[[classical.Box, Band], None],
 ) -> None:
-    """Camera RGB of boxes of rows of the active area, by tiles. take: where that of a box goes, float32 3 rows W.
+    """Camera RGB of boxes of rows of the active area, by tiles. take: where that of a box goes.
     complete: is called with it when all of it is there, if it can be by a thread that is not behind others."""
     from isp.fast.models import choose
 
@@ -162,11 +165,11 @@ def _develop(
         spare.put(one)
     gathered, stopped = _Gathered(boxes, mosaic.width, take), Event()
 
-    def finish(given: tuple[classical.Box, np.ndarray]) -> None:
-        box, rgb = given
+    def finish(given: tuple[classical.Box, Band]) -> None:
+        box, band = given
         by = ctypes.byref
-        classical.kernel().isp_saturated(by(saturated), by(canvas), by(Band.of(rgb, box[0])), *box[:2])
-        complete(box, rgb)
+        classical.kernel().isp_saturated(by(saturated), by(canvas), by(band), *box[:2])
+        complete(box, band)
 
     def help_others(inputs: Inputs) -> None:
         """Do what others would have to do, if they are behind, as processors are not all as fast all the time."""
@@ -229,6 +232,9 @@ class Inputs:
         self.residual = export.config["residual"]
         if self.residual and "base" not in names:
             self.parts["base"] = np.empty((kept, PLANES["base"], rows, width), np.float32)
+        self.places = [  # of each of those that are kept
+            [_at(self.parts[name][slot] if name in self.parts else None) for name in PLANES] for slot in range(kept)
+        ]
         self.memory = aligned(classical.kernel().isp_inputs_memory(width))
         self.taken = self.made = self.count = 0
         self.working, self.progress = False, 0  # of who takes these: at a tile; how many times rows have come out
@@ -274,8 +280,9 @@ class Inputs:
     def _make(self) -> None:
         slot, by = self.made % len(self.x), ctypes.byref
         part = Part(self.part.top + self.made * self.rows, self.part.left, self.rows, self.part.width)
-        to = (_at(self.parts[name][slot] if name in self.parts else None) for name in PLANES)
-        classical.kernel().isp_inputs(by(self.mosaic), by(self.canvas), by(part), _at(self.memory), self.made > 0, *to)
+        classical.kernel().isp_inputs(
+            by(self.mosaic), by(self.canvas), by(part), _at(self.memory), self.made > 0, *self.places[slot]
+        )
         self.made += 1
 
 
@@ -286,12 +293,12 @@ class _Gathered:
         self,
         boxes: Sequence[classical.Box],
         width: int,
-        take: Callable[[classical.Box], np.ndarray],
+        take: Callable[[classical.Box], Band],
     ) -> None:
         self.boxes, self.take = boxes, take
         self.missing = {box: (box[1] - box[0]) * width for box in boxes}  # pixels
-        self.begun: dict[classical.Box, np.ndarray] = {}
-        self.ended = SimpleQueue[tuple[classical.Box, np.ndarray]]()
+        self.begun: dict[classical.Box, Band] = {}
+        self.ended = SimpleQueue[tuple[classical.Box, Band]]()
         self.alone = Lock()
 
     def put(self, area: classical.Box, write: Callable[[Band, classical.Box], None]) -> None:
@@ -305,14 +312,14 @@ class _Gathered:
             with self.alone:
                 if box not in self.begun:
                     self.begun[box] = self.take(box)
-                rgb = self.begun[box]
-            write(Band.of(rgb, box[0]), part)
+                band = self.begun[box]
+            write(band, part)
             with self.alone:
                 self.missing[box] -= (part[1] - part[0]) * (right - left)
                 if self.missing[box] == 0:
                     self.ended.put((box, self.begun.pop(box)))
 
-    def whole(self) -> tuple[classical.Box, np.ndarray] | None:
+    def whole(self) -> tuple[classical.Box, Band] | None:
         """A box of which all is there, once; None: no other."""
         try:
             return self.ended.get_nowait()
