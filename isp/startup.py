@@ -11,15 +11,15 @@ NumPy's compiled part, 35 MB with its BLAS, is linked by another processor meanw
 
 from __future__ import annotations
 
-import _datetime
 import ctypes
 import gc
 import os
 import sys
 from _thread import start_new_thread
 from collections import namedtuple
+from contextlib import suppress
 from importlib import import_module
-from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from types import ModuleType
 
 TYPE_CHECKING = False  # as typing's
@@ -34,11 +34,13 @@ def _quoted(path: bytes) -> str:
 
 
 def _terminal_size() -> os.terminal_size:
-    """shutil.get_terminal_size, for argparse, which asks at every option."""
-    if {"-h", "--help"} & {*sys.argv}:
-        size: os.terminal_size = _load("shutil").get_terminal_size()
-        return size
-    return os.terminal_size((80, 24))
+    """shutil.get_terminal_size, for argparse, which asks for the columns at every option."""
+    columns = os.environ.get("COLUMNS", "")
+    size = os.terminal_size((int(columns) if columns.isdecimal() else 0, 24))
+    if not size.columns:
+        with suppress(AttributeError, OSError, ValueError):  # no standard output, or no terminal
+            size = os.get_terminal_size(sys.__stdout__.fileno())  # type: ignore[union-attr]
+    return size if size.columns else os.terminal_size((80, 24))
 
 
 class _NamedTuples(type):
@@ -60,11 +62,22 @@ class _NamedTuple(metaclass=_NamedTuples):
     pass
 
 
+class ClassVar:
+    """typing's, which dataclasses knows by this name, or as it is."""
+
+    def __class_getitem__(cls, item: Any) -> type[ClassVar]:
+        return cls
+
+
+class _Protocol:
+    def __class_getitem__(cls, item: Any) -> type[_Protocol]:
+        return cls
+
+
 # module: what Python and NumPy look up in it while they are imported, and do without
 _PUT_OFF: dict[str, dict[str, Any]] = {
     "ast": {},
     "bz2": {},
-    "datetime": {"datetime_CAPI": getattr(_datetime, "datetime_CAPI", None)},  # NumPy wants no more than its C half
     "gettext": {"gettext": str, "ngettext": lambda one, more, number: one if number == 1 else more},
     "inspect": {"cleandoc": str, "signature": lambda _: None},
     "ipaddress": {},
@@ -79,14 +92,19 @@ _PUT_OFF: dict[str, dict[str, Any]] = {
     "numpy._core._add_newdocs_scalars": {},
     "numpy._typing": {"NDArray": list},  # in the annotations of a few tuples
 }
-# who asks: what typing is to them
+with suppress(ImportError):
+    from _datetime import datetime_CAPI
+
+    _PUT_OFF["datetime"] = {"datetime_CAPI": datetime_CAPI}  # NumPy wants the compiled half
+# Who asks: what typing is to them. What this package asks for besides, or does with these beyond annotations and plain
+# named tuples, needs Python's.
 _TYPES: dict[str, dict[str, Any]] = {
     "isp": {
-        **{"TYPE_CHECKING": False, "Any": object, "BinaryIO": object, "NamedTuple": _NamedTuple, "Protocol": object},
-        **{"ClassVar": list, "TypeVar": lambda name: object},
+        **{"TYPE_CHECKING": False, "Any": object, "BinaryIO": object, "NamedTuple": _NamedTuple, "Protocol": _Protocol},
+        **{"ClassVar": ClassVar, "TypeVar": lambda *_, **__: object},
     },
     "numpy": {"TYPE_CHECKING": False, "Any": object, "NamedTuple": _NamedTuple},  # while it is imported
-    "dataclasses": {"ClassVar": list, "_GenericAlias": None},  # which it looks for among annotations
+    "dataclasses": {"ClassVar": ClassVar, "_GenericAlias": None},  # which it looks for among annotations
 }
 
 
@@ -94,7 +112,7 @@ class _StandIn(ModuleType):
     """In the place of a module, which it loads when something else is looked up in it."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") and name not in ("__all__", "__file__"):
             raise AttributeError(name)
         return getattr(_load(self.__name__), name)
 
@@ -116,13 +134,15 @@ _stand_ins = [_StandIn(name) for name in _PUT_OFF]
 def begin() -> None:
     """Put the modules off, and the search for garbage, of which imports make none; start to link NumPy."""
     gc.disable()
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads have nothing to do here
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for matrices as small as they are here
+    os.environ.setdefault("OPENBLAS_MAIN_FREE", "1")  # NumPy would set it while OpenBLAS looks
     _link_ahead("numpy", "_core", "_multiarray_umath")
     for module in _stand_ins:
         vars(module).update(_PUT_OFF[module.__name__])
         sys.modules.setdefault(module.__name__, module)
     if sys.version_info < (3, 14):  # where a class keeps its annotations elsewhere
-        sys.modules.setdefault("typing", _Typing("typing"))
+        sys.modules.setdefault("typing", typing := _Typing("typing"))
+        typing.__spec__ = ModuleSpec("typing", None)
 
 
 def finish() -> None:

@@ -91,10 +91,51 @@ def test_typing_is_put_off_for_us_alone() -> None:
     assert run(code + others + "print(type(typing).__name__, typing.__name__)") == "module typing"
 
 
-def test_help_is_as_wide_as_the_terminal() -> None:
+OF_OTHERS = """
+import dataclasses, sys, types
+other = sys.modules["other"] = types.ModuleType("other")
+exec('''
+from __future__ import annotations
+from dataclasses import dataclass, field
+@dataclass
+class Texts:
+    xs: list
+    ys: "list" = field(default_factory=list)
+import typing
+@dataclass
+class Kinds:
+    k: typing.ClassVar[int]
+    m: typing.Optional[int] = None
+''', other.__dict__)
+for kind in other.Texts, other.Kinds:
+    print([field.name for field in dataclasses.fields(kind)])
+print(other.Texts([1]))
+"""
+
+
+def test_dataclasses_of_others_are_what_they_are() -> None:
+    at_once = OF_OTHERS.replace("from __future__ import annotations\n", "")
+    for code in (OF_OTHERS, at_once):
+        assert run(BEGIN + "startup.finish()" + code) == run(code)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from typing import *; assert List[int]",
+        "import importlib.util; assert importlib.util.find_spec('typing') is not None",
+        "import typing; assert typing.__file__.endswith('.py') and 'Union' in typing.__all__",
+    ],
+)
+def test_whoever_asks_for_all_of_typing_gets_it(use: str) -> None:
+    run(BEGIN + "startup.finish(); import isp.raw.dng; exec(" + repr(use) + ", {'__name__': 'other'})")
+
+
+@pytest.mark.parametrize("option", ["--help", "-h", "--hel"])
+def test_help_is_as_wide_as_the_terminal(option: str) -> None:
     def widest(columns: int) -> int:
         done = subprocess.run(
-            [sys.executable, "-m", "isp.render", "--help"],
+            [sys.executable, "-m", "isp.render", option],
             env={**os.environ, "COLUMNS": str(columns)},
             capture_output=True,
             text=True,

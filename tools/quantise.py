@@ -47,9 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--keep",
         type=int,
         nargs="*",
-        default=[0],
         metavar="I",
-        help="convolutions that stay float32, by number; default: 0",
+        help="convolutions that stay float32, by number; default: those that read the input",
     )
     add("-Y", "--overwrite", action="store_true", help="replace a file that exists (refused otherwise)")
     arguments = parser.parse_args(argv)

@@ -240,7 +240,7 @@ ROW_OF(4, P4)
 numbers: what is read becomes words of at most 100 or 4 times as much (bytes, or words up to WORD), weights come multiplied
 by what their fractions divide by, and sums, modulo 2^32, are divided by that in the end, which leaves no rest. So they are
 the same. Words take the second everywhere but in matrices, bytes either where they are FEWER. */
-enum { TILES = 12, APART = 2, MOST_MADE = 4, MOST_POINTS = 6 }; /* of a piece, tiles times vectors of channels at once */
+enum { TILES = 12, APART = 2, MOST_MADE = 4, MOST_POINTS = 6 }; /* of a piece, tiles times vectors at once, at most */
 enum { MOST_SIXTEENS = 8, MOST_MADE_ACROSS = 24 };              /* channels that are read, in sixteens; columns of a piece */
 
 /* Samples from + at, + at + next, ... of one sixteen at the points. each: bytes of a sample. */
@@ -304,7 +304,7 @@ FORCED void take_points(const int M, const int tiles, const int each, const uint
     }
 }
 
-/* Tiles of a piece: more of a vector that is alone, where there are 24 columns nonetheless. */
+/* Tiles of a piece, of 2 columns for a vector that is alone 12, and 6 for two; of 4 columns 6 are 24 already. */
 #define TILES_OF(M, V) ((M) == 2 ? TILES / (V) : TILES / APART)
 
 /* Products at all points with the weights of V vectors of channels, to points x tiles x V. */
@@ -337,7 +337,7 @@ FORCED void give_points(const int M, const int V, const ints *restrict products,
 #define TAKE(M, V, KIND, EACH)                                                                                          \
     static __attribute__((noinline)) void take_##KIND##_##M##_##V(const uint8_t *const *rows, int64_t site,             \
                                                                   int sixteens, __m256i *to) {                          \
-        take_points(M, TILES_OF(M, V), EACH, rows, site, sixteens, to);                                                      \
+        take_points(M, TILES_OF(M, V), EACH, rows, site, sixteens, to);                                                 \
     }
 #define BY_POINTS(M, V)                                                                                                 \
     TAKE(M, V, words, 2)                                                                                                \
@@ -365,7 +365,7 @@ struct by_points {
 static const struct by_points BY_POINTS_2_1 = {{take_bytes_2_1, take_words_2_1}, multiply_points_2_1, give_points_2_1, 24},
                               BY_POINTS_2_2 = {{take_bytes_2_2, take_words_2_2}, multiply_points_2_2, give_points_2_2, 12},
                               BY_POINTS_4_1 = {{take_bytes_4_1, take_words_4_1}, multiply_points_4_1, give_points_4_1, 24},
-              BY_POINTS_4_2 = {{take_bytes_4_2, take_words_4_2}, multiply_points_4_2, give_points_4_2, 24};
+                              BY_POINTS_4_2 = {{take_bytes_4_2, take_words_4_2}, multiply_points_4_2, give_points_4_2, 24};
 
 /* What becomes of 12 sums of a vector, or of 6 of two. What is most often asked for has code of its own, in which values
 stay in registers. */

@@ -201,6 +201,8 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arit
         level[result], channels[result] = here, made
         reach[result] = max(reach[source] + (kernel > 1) * 2 ** level[source], *(reach[name] for name in added), 0)
         convolutions.append(Convolution(source, reads, weights, scale, bias, shuffle, added, slope, result))
+    if graph.input in coded:
+        raise ValueError(f"{graph.input}, the input, is read in bytes; make the file anew with tools.quantise")
     halves = {name for c in convolutions for name in c.added}
     made_of = {c.result for c in convolutions}
     number = sum(1 + c.shuffle + len(c.added) + (c.slope != 1) for c in convolutions)
@@ -219,6 +221,7 @@ def network_of(graph: Graph, ranges: Mapping[str, list[float]], arithmetic: Arit
             network.even(c.result),
             arithmetic,
             together(c, level[c.source], arithmetic, INPUT if c.source == graph.input else WORD),
+            network.even(c.source),
         )
         for c in convolutions
     ]
@@ -409,17 +412,17 @@ def together(c: Convolution, level: int, arithmetic: Arithmetic, largest: int = 
 def at_points(weights: np.ndarray, rows: int) -> np.ndarray:
     """Weights out in 3 3 for so many rows of sums at once, times what their fractions divide by: out in 6 6 of F(4x4,
     3x3) or 4 4 of F(2x2, 3x3) of Lavin and Gray (CVPR 2016)."""
-    both = np.kron(POINTS[rows], POINTS[rows]).astype(
-        np.float64
-    )  # in which BLAS multiplies, and whole numbers stay whole
+    # in float64, which BLAS multiplies and in which whole numbers stay whole
+    both = np.kron(POINTS[rows], POINTS[rows]).astype(np.float64)
     return (weights.reshape(-1, 9) @ both.T).astype(weights.dtype).reshape(*weights.shape[:2], rows + 2, rows + 2)
 
 
-def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, at_once: int = 1) -> list[Part]:
+def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, at_once: int = 1, read: int = 1) -> list[Part]:
     """A convolution's channels in steps of as many vectors as there may be, or in one for more than one row at once.
-    even: to a multiple of so many channels what is stored is filled up."""
+    even, read: to multiples of so many channels what is stored and what is read are filled up."""
     lanes, most, matrix = arithmetic[:3]
     group = arithmetic.group(c.reads, at_once)
+    read = max(read, group)  # the channels of neighbouring sites follow each other
     kind = np.int8 if group == 4 and c.reads == "bytes" else np.int16
     quarters = 4 if c.shuffle else 1
     channels = len(c.weights) // quarters
@@ -432,7 +435,7 @@ def parts_of(c: Convolution, even: int, arithmetic: Arithmetic, at_once: int = 1
         for size in sizes:
             rows = slice(quarter * channels + first, quarter * channels + min(first + size * lanes, channels))
             given = at_points(c.weights[rows], at_once) if at_once > 1 else c.weights[rows]
-            filled = np.zeros((size * lanes, -(-given.shape[1] // group) * group, *given.shape[2:]), kind)
+            filled = np.zeros((size * lanes, -(-given.shape[1] // read) * read, *given.shape[2:]), kind)
             filled[: len(given), : given.shape[1]] = given
             # rows of taps, groups of a row, channels, those of a group
             packed = filled.reshape(len(filled), -1, group, *given.shape[2:]).transpose(3, 4, 1, 0, 2)
@@ -539,7 +542,9 @@ class Stream:
         height, width = network.size(c.source, self.height, self.width)
         kernel = c.weights.shape[2]
         stride = 2 if kernel == 2 else 1
-        groups = -(-c.weights.shape[1] // network.arithmetic.group(c.reads, part.together))
+        group = network.arithmetic.group(c.reads, part.together)
+        read = max(network.even(c.source), group)
+        groups = -(-c.weights.shape[1] // read) * read // group
         wide = 0 if c.reads == "bytes" else 2 if network.arithmetic.matrices and part.weights.shape[0] == 1 else 1
         step = Step(
             weights=self._at(part.weights), scale=self._at(part.scale), bias=self._at(part.bias),

@@ -91,7 +91,9 @@ def _on_path(program: str) -> str | None:
         import shutil
 
         return shutil.which(program)
-    places = [program] if os.path.dirname(program) else [os.path.join(place, program) for place in os.get_exec_path()]
+    path = os.environ.get("PATH", os.defpath)
+    folders = [""] if os.path.dirname(program) else path.split(os.pathsep) if path else []
+    places = [os.path.join(folder, program) for folder in folders]
     return next((place for place in places if os.path.isfile(place) and os.access(place, os.X_OK)), None)
 
 

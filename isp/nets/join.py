@@ -40,6 +40,7 @@ def join(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Model:
         if name in state and state[name].shape == x.shape:
             state[name].copy_(x)
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    generator = torch.Generator().manual_seed(0)
     fits = [_Fit([begin.shortcut]), _Fit([begin.first]), _Fit([end.shortcut, end.second])]
 
     def keep(module: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
@@ -47,7 +48,7 @@ def join(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Model:
         if module is not old.tail:
             return
         first, last = old.encoders[0][0], old.decoders[-1][-1]
-        sites = torch.randint(made[:, 0].numel(), (SITES,), device=made.device)
+        sites = torch.randint(made[:, 0].numel(), (SITES,), generator=generator).to(made.device)
         (raw, planes), units = seen[old.head], seen[first.first][1]
         fits[0].add([raw], planes, sites)
         fits[1].add([raw], units, sites)

@@ -35,6 +35,10 @@ def prune(model: Model, batches: Iterable[tuple[Tensor, Tensor]], units: Sequenc
     blocks = {name: block for name, block in model.network.named_modules() if isinstance(block, Block)}
     if units is not None and (len(units) != len(blocks) or any(number < 0 for number in units)):
         raise ValueError(f"units are {[*units]}; expected a number for each of the pyramid's {len(blocks)} blocks")
+    if units is not None and model.network.joined and 0 in (units[0], units[-1]):
+        raise ValueError(
+            "a joined pyramid takes and gives its planes by its first and last block: neither can be left out"
+        )
     most = {name: torch.full((block.first.out_channels,), -torch.inf) for name, block in blocks.items()}
     added = {name: torch.zeros(block.first.out_channels) for name, block in blocks.items()}
 

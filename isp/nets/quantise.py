@@ -36,25 +36,26 @@ KEPT = 127  # of the weights of what stays float32
 
 
 def quantise(
-    model: Any, inputs: Sequence[np.ndarray], weights: Sequence[float] | None = None, keep: Sequence[int] = (0,)
+    model: Any, inputs: Sequence[np.ndarray], weights: Sequence[float] | None = None, keep: Sequence[int] | None = None
 ) -> Any:
     """An onnx.ModelProto with QuantizeLinear and DequantizeLinear around its convolutions, as OpenVINO and onnxruntime
     run in integers.
 
     model: of one input, with constant weights. inputs: of the calibration set, 1 planes h w. weights: what a
-    squared error in each of them counts; None: the same. keep: convolutions, by their number, that stay float32;
-    negative ones from the end.
+    squared error in each of them counts; None: the same. keep: convolutions, by their number, that stay float32,
+    negative ones from the end; None: those that read the input.
     """
     import onnx
 
     graph = Graph(model)
-    number = len(graph.convolutions())
+    number, first = len(graph.convolutions()), graph.proto.input[0].name
+    if keep is None:
+        keep = [i for i, node in enumerate(graph.convolutions()) if node.input[0] == first]
     if bad := [i for i in keep if not -number <= i < number]:
         raise ValueError(f"keep names convolution {bad[0]}; the network has {number}, counted from 0")
     equalise(graph, inputs)
     kept = [graph.convolutions()[i].output[0] for i in keep]
     counts = np.ones(len(inputs)) if weights is None else np.asarray(weights)
-    first = graph.proto.input[0].name
     nodes = [node for node in graph.convolutions() if node.input[0] != first or node.output[0] not in kept]
     seen = values_of(graph.model, [node.input[0] for node in nodes if node.output[0] not in kept], inputs, _samples)
     patches = [

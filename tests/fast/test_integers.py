@@ -753,3 +753,35 @@ def test_one_convolution_of_words_against_float64() -> None:
     expected = conv2d(*(torch.from_numpy(a).double() for a in (x, arrays["w"], arrays["b"])), padding=1).numpy()
     assert np.abs(y - expected).max() < 5e-3
     assert rms(y - expected) < 6e-4
+
+
+@needs_it
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+@pytest.mark.parametrize("channels", [17, 18, 19, 20])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_result_that_is_read_in_bytes_and_in_words(
+    kernel: int, channels: int, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sites are as wide as both want them. alone: a row of sums at a time."""
+    if alone:
+        monkeypatch.setattr(integers, "together", lambda *given: 1)
+    rng = np.random.default_rng(0)
+    shapes = {"w": (channels, 6, 3, 3), "v": (channels, channels, kernel, kernel), "u": (4 * channels, channels, 1, 1)}
+    arrays = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()}
+    arrays |= {f"{name}.b": rng.normal(0, 0.1, shape[0]).astype(np.float32) for name, shape in shapes.items()}
+    codes = rng.integers(-63, 64, (channels, channels, 3, 3)).astype(np.int8)
+    arrays |= {"codes": codes, "scales": np.full(channels, 2e-3, np.float32), "zeros": np.zeros(channels, np.int8)}
+    arrays |= {"scale": np.array(0.02, np.float32), "zero": np.array(128, np.uint8), "w3.b": arrays["w.b"]}
+    said = {1: {"pads": [0] * 4}, 2: {"pads": [0] * 4, "strides": [2, 2]}, 3: {"pads": [1] * 4}}[kernel]
+    nodes = [conv("x", "a", "w", "w.b"), Node("Conv", ["a", "v", "v.b"], "c", said), *in_bytes("a")]
+    if kernel == 2:
+        nodes.append(Node("Conv", ["c", "u", "u.b"], "d", {"pads": [0] * 4}))
+        nodes.append(Node("DepthToSpace", ["d"], "e", {"blocksize": 2, "mode": "DCR"}))
+        nodes += [conv("a.dq", "f", "a.w", "w3.b"), Node("Add", ["e", "f"], "y", {})]
+    else:
+        nodes += [conv("a.dq", "f", "a.w", "w3.b"), Node("Add", ["c", "f"], "y", {})]
+    ranges = {"x": [1.0] * 6, "a": [2.0] * channels, "c": [4.0] * channels}
+    network = network_of(Graph(nodes, arrays, "x", "y"), ranges, integers.arithmetic_here())
+    x = rng.uniform(-1, 1, (1, 6, 20, 52)).astype(np.float32)
+    expected = by_numpy(network, x)
+    assert rms(through(network, x) - expected) < 2e-3 * rms(expected)

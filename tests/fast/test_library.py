@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from isp.fast.library import FLAGS, UnavailableError, library
+from isp.fast.library import FLAGS, UnavailableError, _on_path, library
 
 HERE = library()  # with the flags that it is shipped with
 
@@ -42,6 +43,23 @@ def test_where_there_is_a_compiler_there_is_a_kernel() -> None:
     if isinstance(HERE, UnavailableError) and "no C compiler" in str(HERE):
         pytest.skip(str(HERE))
     assert isinstance(HERE, ctypes.CDLL), HERE
+
+
+@pytest.mark.parametrize("path", [None, "", ":", "nowhere:{here}", "{here}:/usr/bin", "/usr/bin"])
+@pytest.mark.parametrize("program", ["some", "folder", "plain", "./some", "{here}/some", "nothing"])
+def test_programs_are_found_as_shutil_finds_them(
+    path: str | None, program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(tmp_path / "some", "true")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "plain").touch(0o600)
+    monkeypatch.chdir(tmp_path)
+    if path is None:
+        monkeypatch.delenv("PATH")
+    else:
+        monkeypatch.setenv("PATH", path.format(here=tmp_path))
+    program = program.format(here=tmp_path)
+    assert _on_path(program) == shutil.which(program)
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,11 @@ def test_of_others_it_makes_nearly_the_same() -> None:
     assert error(joined, model) < 0.8 * error(cut, model)
 
 
+def test_it_is_the_same_each_time() -> None:
+    one, other = (join(pyramid(), batches(0)).network.state_dict() for _ in range(2))
+    assert all(torch.equal(x, other[name]) for name, x in one.items())
+
+
 def test_others_are_refused() -> None:
     with pytest.raises(ValueError, match="only a pyramid can be joined, got flat"):
         join(Model(ModelConfig("flat", {"planes": 8})), [])

@@ -47,6 +47,13 @@ def test_the_function_stays_and_the_units_go(joined: bool) -> None:
     assert prune(smaller, batches(0)).config == smaller.config, "nothing is left to be done"
 
 
+@pytest.mark.parametrize("units", [[0, 6, 10, 10, 6], [6, 6, 10, 10, 0]])
+def test_ends_of_a_joined_pyramid_stay(units: list[int]) -> None:
+    with pytest.raises(ValueError, match="first and last block: neither can be left out"):
+        prune(resting((), (), (), (), (), joined=True), batches(0), units)
+    assert prune(resting((), (), (), (), (), joined=True), batches(0), [6, 0, 10, 0, 6]).network.joined
+
+
 def test_what_is_on_once_stays() -> None:
     model = resting((), (), (2,), (), ())
     seen: Any = next(block for block in list(model.network.bottom) if isinstance(block, Block))

@@ -180,7 +180,7 @@ def test_commands(values, tmp_path, capsys):
 RECIPES = sorted(Path(__file__).parents[2].glob("models/*/*.yaml"))
 
 
-PRUNED = ("inner", "widths", "blocks")  # arguments of a pyramid that tools.prune changes
+PRUNED = ("inner", "widths", "blocks", "joined")  # arguments of a pyramid that tools.prune changes
 
 
 @pytest.mark.parametrize(
