@@ -43,6 +43,11 @@ def _terminal_size() -> os.terminal_size:
     return size if size.columns else os.terminal_size((80, 24))
 
 
+def _annotations(of: type) -> dict[str, Any]:
+    """inspect.get_annotations of a class, for dataclasses of Python 3.12 and 3.13, in which it stays."""
+    return dict(vars(of).get("__annotations__", {}))
+
+
 class _NamedTuples(type):
     """What makes a class of typing.NamedTuple, without compiling the annotations of its fields."""
 
@@ -79,7 +84,7 @@ _PUT_OFF: dict[str, dict[str, Any]] = {
     "ast": {},
     "bz2": {},
     "gettext": {"gettext": str, "ngettext": lambda one, more, number: one if number == 1 else more},
-    "inspect": {"cleandoc": str, "signature": lambda _: None},
+    "inspect": {"cleandoc": str, "signature": lambda _: None, "get_annotations": _annotations},
     "ipaddress": {},
     "lzma": {},
     "ntpath": {},
@@ -180,5 +185,6 @@ def _load(name: str) -> ModuleType:
 def _withdraw(module: ModuleType) -> None:
     if sys.modules.get(module.__name__) is module:
         del sys.modules[module.__name__]
-    for name in _PUT_OFF.get(module.__name__, ()):
-        vars(module).pop(name, None)
+    for name, value in _PUT_OFF.get(module.__name__, {}).items():
+        if value is not _annotations:
+            vars(module).pop(name, None)
