@@ -40,7 +40,7 @@ LEAST_GAIN = {
     "pyramid": {
         "kodak": (-0.2, 2.6, 5.4, 8.8),
         "dead leaves": (0.8, 1.8, 3.4, 5.2),
-        "photographs": (-0.1, 10.0, 11.1, 12.4),
+        "photographs": (-0.1, 9.4, 10.5, 11.5),
         "line art": (1.0, 1.0, 1.1, 1.2),
         "saturated": (0.7, 1.5, 2.2, 2.7),
     },
