@@ -196,7 +196,8 @@ def test_shipped_networks(name: str) -> None:
         kernel, other = (open_export(path, sha256, r)(packed, sigma).numpy() for r in ("kernel", "onnx"))
         exact = model(packed, sigma).numpy()
     assert rms(kernel - exact) < 1.05 * rms(other - exact)
-    assert rms(kernel - other) < 0.75 * rms(other - exact)
+    # rounded in another place: less than what integers cost, or, where that is next to nothing, than the noise by far
+    assert rms(kernel - other) < max(0.75 * rms(other - exact), rms(sigma.numpy()) / 15)
 
 
 @needs_it
