@@ -14,7 +14,7 @@ from isp.losses.edges import gradient, sobel
 from isp.losses.fdl import FDL
 from isp.losses.frequency import fft
 from isp.losses.perceptual import Perceptual
-from isp.losses.pixel import charbonnier, l1, l2, psnr_loss
+from isp.losses.pixel import cast, charbonnier, l1, l2, psnr_loss
 from isp.losses.similarity import ms_ssim_loss, ssim_loss
 from isp.metrics.dists import DISTS
 from isp.metrics.lpips import LPIPS
@@ -36,6 +36,7 @@ LOSSES: dict[str, Term] = {
     "l2": Term("any", lambda _: l2),
     "charbonnier": Term("any", lambda _: charbonnier),
     "psnr": Term("any", lambda _: psnr_loss),
+    "cast": Term("any", lambda _: cast),
     "fft": Term("any", lambda _: fft),
     "gradient": Term("any", lambda _: gradient),
     "sobel": Term("any", lambda _: sobel),
