@@ -19,6 +19,20 @@ from tqdm import tqdm
 
 RESULTS = Path(__file__).parent / "results"
 INSTRUCTIONS = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX-VNNI", "avx2": "AVX2"}
+GENERATIONS = (  # vendor, family, models from and to, and what they are: virtual machines hide it in their names
+    ("AuthenticAMD", 23, 0x00, 0x2F, "Zen"),
+    ("AuthenticAMD", 23, 0x30, 0xFF, "Zen 2"),
+    ("AuthenticAMD", 25, 0x00, 0x0F, "Zen 3"),
+    ("AuthenticAMD", 25, 0x10, 0x1F, "Zen 4"),
+    ("AuthenticAMD", 25, 0x20, 0x5F, "Zen 3"),
+    ("AuthenticAMD", 25, 0x60, 0xAF, "Zen 4"),
+    ("AuthenticAMD", 26, 0x00, 0xFF, "Zen 5"),
+    ("GenuineIntel", 6, 0x55, 0x55, "Skylake or Cascade Lake"),
+    ("GenuineIntel", 6, 0x6A, 0x6C, "Ice Lake"),
+    ("GenuineIntel", 6, 0x8F, 0x8F, "Sapphire Rapids"),
+    ("GenuineIntel", 6, 0xAD, 0xAE, "Granite Rapids"),
+    ("GenuineIntel", 6, 0xCF, 0xCF, "Emerald Rapids"),
+)
 
 # A process keeps the peak of the one that it was forked from: a small one in between keeps ours out of the figure.
 LAUNCHER = """\
@@ -44,8 +58,12 @@ def cpu_says(field: str) -> str:
 
 
 def cpu_name() -> str:
-    """The processor's name."""
-    return cpu_says("model name") or platform.processor()
+    """The processor's name, and its generation where that name says less than Linux's numbers."""
+    name = cpu_says("model name") or platform.processor()
+    vendor, family, model = cpu_says("vendor_id"), int(cpu_says("cpu family") or 0), int(cpu_says("model\t") or 0)
+    known = (text for v, f, first, last, text in GENERATIONS if (v, f) == (vendor, family) and first <= model <= last)
+    generation = next(known, "")
+    return f"{name} ({generation})" if generation else name
 
 
 def instructions() -> str:
