@@ -691,6 +691,9 @@ def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:
             plan = plan or (QUICK if arguments.quick else Plan())
             plan = plan._replace(rounds=arguments.rounds or plan.rounds)
             had = json.loads(output.read_text(encoding="utf-8")) if arguments.only and output.exists() else {}
+            here, there = (f"{m['processor']}, {m['cores']} cores" for m in (machine(), had.get("machine", machine())))
+            if here != there:
+                parser.error(f"{output} holds figures of {there}, and this is {here}; name another file with -o")
             run = {"command": as_said("benchmarks.run", argv), "date": date.today().isoformat(), "rounds": plan.rounds}
             results = {
                 **had, "machine": machine(), "versions": versions(PACKAGES),

@@ -8,8 +8,13 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """$ISP_CACHE, or else ~/.cache/isp; it may not exist yet."""
-    return Path(os.environ.get("ISP_CACHE") or Path.home() / ".cache" / "isp")
+    """$ISP_CACHE, or else ~/.cache/isp; it may not exist yet. OSError for a user of whom no home is known."""
+    if given := os.environ.get("ISP_CACHE"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache" / "isp"
+    except RuntimeError as error:
+        raise FileNotFoundError(errno.ENOENT, "this user has none; ISP_CACHE may name a folder", "~") from error
 
 
 def own_folder(name: str = "") -> Path:

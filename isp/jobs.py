@@ -46,10 +46,12 @@ def find_inputs(arguments: Sequence[str]) -> list[Path]:
     a folder (not in its subfolders), the raw files that match a glob pattern (`**` reaches into subfolders). A link to
     a file is one of its own: whoever gives it another name waits for a picture of that name.
 
-    Raises ValueError for a folder or a pattern that holds none.
+    Raises ValueError for a folder or a pattern that holds none, and for an empty name.
     """
     found: dict[Path, Path] = {}
     for argument in arguments:
+        if not argument:  # Path takes it for the current folder, and it is what a variable of a shell may hold
+            raise ValueError("an input's name is empty; . is the current folder")
         path = Path(argument)
         if path.is_dir():
             paths = sorted(p for p in path.iterdir() if _is_raw(p))
@@ -79,12 +81,16 @@ def find_target(source: Path, out: str | None, suffix: str = DEFAULT_SUFFIX) -> 
 
     out: None or a suffix (".jpg"): beside the source; a folder (one that exists, or a name that ends in / or has no
     suffix): into it; a name with * in it: * becomes the source's name without suffix; else the file itself. suffix:
-    where `out` states none.
+    where `out` states none. Raises ValueError for a place that is none.
     """
     if out is None or out.lower() in (*FORMATS, suffix):
         return source.with_suffix(out or suffix)
+    if not out:
+        raise ValueError("the output's name is empty; . is the current folder")
     path = Path(out)
     if out.endswith("/") or path.is_dir() or not path.suffix:
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{out} is no folder; expected one, or the name of a file with a suffix")
         return path / f"{source.stem}{suffix}"
     return path.with_name(path.name.replace("*", source.stem))
 
@@ -132,7 +138,7 @@ def resolve_options(job: Job) -> tuple[RenderOptions, dict[str, str]]:
     Raises ValueError, which names the sidecar, for what is no option or no value of one.
     """
     sidecar = job.source.with_name(job.source.name + SIDECAR_SUFFIX)
-    stated = _read_sidecar(sidecar) if sidecar.is_file() else {}
+    stated = _read_sidecar(sidecar) if sidecar.exists() else {}
     if "wb" in job.given:  # a temperature would take the place of the white balance
         stated = {name: value for name, value in stated.items() if name not in ("temperature", "tint")}
     if job.given.get("model") is not None:  # and so would a model, and a demosaic
@@ -151,6 +157,8 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
 
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path.name}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} is not valid YAML: {error}") from error
     if values is None:

@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -189,9 +190,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             jobs = _jobs(arguments)
         except OSError as error:  # a name that is too long, a folder that may not be read
             parser.error(f"{error.strerror}: {error.filename}")
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # RuntimeError: Python 3.12 and before, of links in a circle
             parser.error(" ".join(str(error).split()))
-        return _print_options(jobs) if arguments.dump_config else _render(jobs, arguments.workers, arguments.debug)
+        if not arguments.dump_config:
+            return _render(jobs, arguments.workers, arguments.debug)
+        try:
+            return _print_options(jobs)
+        except OSError as error:
+            print(f"standard output: error: {error.strerror}", file=sys.stderr)
+            return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -260,6 +267,7 @@ def _print_options(jobs: Sequence[Job]) -> int:
             continue
         del options["linear"]  # follows from the output
         print(("---\n" if number else "") + f"# {job.source}\n" + yaml.safe_dump(options, sort_keys=False), end="")
+    sys.stdout.flush()
     return 1 if failed else 0
 
 
@@ -311,8 +319,9 @@ if __name__ == "__mp_main__":
 if __name__ == "__main__":
     code = main()
     if code in (0, 1) and sys.modules["__main__"].__dict__ is globals():  # a process of our own, which was not stopped
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # a pipe that nobody reads; nothing is left in them that was not told
+                stream.flush()
         os._exit(code)  # all is written; OpenVINO takes 0.04 s to be taken down
     sys.exit(code)
 else:

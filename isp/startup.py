@@ -11,6 +11,7 @@ NumPy's compiled part, 35 MB with its BLAS, is linked by another processor meanw
 
 from __future__ import annotations
 
+import _signal
 import ctypes
 import gc
 import os
@@ -137,7 +138,11 @@ _stand_ins = [_StandIn(name) for name in _PUT_OFF]
 
 
 def begin() -> None:
-    """Put the modules off, and the search for garbage, of which imports make none; start to link NumPy."""
+    """Put the modules off, and the search for garbage, of which imports make none; start to link NumPy. An interrupt
+    ends the process without a word until `finish`, for there is nothing to tell yet."""
+    _open_streams()
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     gc.disable()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for matrices as small as they are here
     os.environ.setdefault("OPENBLAS_MAIN_FREE", "1")  # NumPy would set it while OpenBLAS looks
@@ -157,8 +162,20 @@ def finish() -> None:
     for module in _stand_ins:
         _withdraw(module)
     _TYPES.pop("numpy", None)
+    if _signal.getsignal(_signal.SIGINT) == _signal.SIG_DFL:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     gc.freeze()
     gc.enable()
+
+
+def _open_streams() -> None:
+    """Standard streams that were closed lead nowhere, so that no picture gets their place and with it what C prints."""
+    while (place := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(place, True)
+    os.close(place)
+    for name, place in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(place, "w", closefd=False))  # noqa: SIM115
 
 
 def _link_ahead(package: str, *module: str) -> None:

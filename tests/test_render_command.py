@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -233,6 +234,9 @@ def test_warnings_are_one_line_with_the_name(tmp_path: Path, capsys: pytest.Capt
         (["a.dng", "x/a.dng", "--dump-stages", "d"], "would be dumped under the same names"),
         (["empty"], "empty: no raw files; looked for"),
         (["*.cr2"], "*.cr2: no raw files"),
+        ([""], "an input's name is empty; . is the current folder"),
+        (["a.dng", "-o", ""], "the output's name is empty; . is the current folder"),
+        (["a.dng", "-o", "file"], "file is no folder; expected one, or the name of a file with a suffix"),
     ],
 )
 def test_wrong_usage_is_told_before_the_work_starts(
@@ -246,6 +250,7 @@ def test_wrong_usage_is_told_before_the_work_starts(
     for name in ("a.dng", "b.dng", "x/a.dng", "a.nef", "a.tif"):
         dng(tmp_path / name)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("of something else")
     before = files(tmp_path)
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
@@ -254,6 +259,16 @@ def test_wrong_usage_is_told_before_the_work_starts(
     assert message in error[-1]
     assert len(error) == 2, "usage, and what is wrong"
     assert files(tmp_path) == before
+
+
+def test_a_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "circle.dng").symlink_to("circle.dng")
+    done = run(tmp_path / "circle.dng", "-o", tmp_path / "a.png")
+    assert done.returncode in (1, 2)
+    said = done.stderr.splitlines()[-1]
+    assert "Symlink loop" in said or "Too many levels of symbolic links" in said
+    assert "Traceback" not in done.stderr
+    assert files(tmp_path) == set()
 
 
 def test_sidecar_completes_the_command_line_which_wins(tmp_path: Path) -> None:
@@ -297,6 +312,34 @@ def test_wrong_sidecar_fails_its_file_alone(
     assert files(tmp_path / "out") == {"b.png"}
     first = capsys.readouterr().err.splitlines()[0]
     assert first.startswith(f"{sources[0]}: error: {message}")
+
+
+def test_a_sidecar_that_cannot_be_read_fails_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = dng(tmp_path / "a.dng")
+    (tmp_path / "a.dng.isp.yaml").mkdir()
+    assert main([str(source)]) == 1
+    assert capsys.readouterr().err == f"{source}: error: a.dng.isp.yaml: Is a directory\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_config_that_cannot_be_printed(tmp_path: Path) -> None:
+    source = dng(tmp_path / "a.dng")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, source, "--dump-config"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "standard output: error: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_pictures_are_written_where_there_is_no_terminal(tmp_path: Path, closed: str) -> None:
+    """A standard stream may be closed, as for a job of cron; what is told there is lost, and only that."""
+    sources = [dng(tmp_path / "a.dng"), dng(tmp_path / "b.dng", size=40), tmp_path / "no.dng"]
+    sources[2].write_bytes(b"no picture")
+    command = shlex.join([*COMMAND, *map(str, sources), "-o", f"{tmp_path}/out/"])
+    assert subprocess.run(["sh", "-c", f"exec {command} {closed}"], capture_output=True).returncode == 1
+    assert files(tmp_path / "out") == {"a.png", "b.png"}
+    for name in ("a", "b"):
+        assert main([str(tmp_path / f"{name}.dng")]) == 0
+        assert (tmp_path / f"{name}.png").read_bytes() == (tmp_path / "out" / f"{name}.png").read_bytes()
 
 
 def test_dumped_config_is_a_sidecar_that_renders_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

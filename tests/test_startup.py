@@ -1,8 +1,12 @@
 """A process of our own starts quicker, and is no other process for it."""
 
 import os
+import shlex
+import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +66,36 @@ def test_a_path_is_quoted_early_too() -> None:
 
 def test_garbage_is_collected_again() -> None:
     assert run(BEGIN + "import gc; off = gc.isenabled(); startup.finish(); print(off, gc.isenabled())") == "False True"
+
+
+def test_an_interrupt_before_there_is_anything_to_tell() -> None:
+    code = BEGIN + "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=heed)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    code = BEGIN + "startup.finish(); import signal; print(signal.getsignal(signal.SIGINT) is "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "signal.default_int_handler)"], capture_output=True, text=True, preexec_fn=heed
+    )
+    assert done.stdout == "True\n"
+
+
+def heed() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in a shell's background ignores it
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file descriptors of POSIX")
+def test_closed_streams_lead_nowhere() -> None:
+    """And their places are taken, also in the processes that this one starts."""
+    code = BEGIN + (
+        "import subprocess, sys; print('out'); print('err', file=sys.stderr); here = open(sys.argv[1], 'w'); "
+        "child = 'import os, sys; print(sys.stdout is not None and sys.stderr is not None, file=open(3, \\'w\\'))'; "
+        "subprocess.run([sys.executable, '-c', child], pass_fds=[3]); startup.finish()"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/here"
+        shell = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(code)} {path} 3>{path} >&- 2>&-"
+        assert subprocess.run(["sh", "-c", shell]).returncode == 0
+        assert Path(path).read_text() == "True\n"
 
 
 NAMED = """

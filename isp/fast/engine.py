@@ -8,6 +8,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from threading import local
 from typing import Any, Protocol
 
 import numpy as np
@@ -73,6 +74,8 @@ def _flags() -> frozenset[str]:
 def open_network(path: Path, runtime: str, threads: int, precision: str = "float32") -> Network:
     """The call of an ONNX file, for inputs of any size that it takes, with so many threads of the processor.
 
+    Threads may call it at once; what it gives is overwritten when the same thread calls it again.
+
     precision: of what the file has in float32. OpenVINO computes it in bfloat16, where the processor can, unless it is
     "float32". ValueError, in one line, for a file that the runtime cannot read.
     """
@@ -80,8 +83,7 @@ def open_network(path: Path, runtime: str, threads: int, precision: str = "float
         if runtime == "kernel":
             return integers.open_threads(path, threads)
         if runtime == "openvino":
-            request = _openvino(path, threads, 1, None, precision).create_infer_request()
-            return lambda *given: request.infer(list(given), share_inputs=True, share_outputs=True)[0]
+            return _requests(_openvino(path, threads, 1, None, precision))
         session = _onnxruntime(path, threads)
         names = [x.name for x in session.get_inputs()]
         return lambda *given: session.run(None, dict(zip(names, given, strict=True)))[0]
@@ -102,6 +104,19 @@ def open_streams(
         session = _onnxruntime(path, 1)
         name = session.get_inputs()[0].name
         return [Whole(lambda x: session.run(None, {name: x})[0])] * streams
+
+
+def _requests(compiled: Any) -> Network:
+    """A request for each thread, which refuses a second one while it runs and keeps its output in its own memory."""
+    own = local()
+
+    def run(*given: np.ndarray) -> np.ndarray:
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        output: np.ndarray = own.request.infer(list(given), share_inputs=True, share_outputs=True)[0]
+        return output
+
+    return run
 
 
 def _request(request: Any) -> Callable[[np.ndarray], np.ndarray]:

@@ -9,6 +9,7 @@ SHA-256 of its graph, and says what it takes to run it; none of it needs a packa
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -49,8 +50,9 @@ def find_export(weights: Path, precision: str) -> Path | None:
     path = beside(weights, precision)
     if path.is_file():
         return path
-    if precision != "int8" and (path := cached(weights)).is_file():
-        return path
+    with suppress(OSError):  # no home directory
+        if precision != "int8" and (path := cached(weights)).is_file():
+            return path
     return None
 
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 
-from isp.cache import cache_folder, own_folder, refuse_shared
+from isp.cache import own_folder, refuse_shared
 from isp.digest import md5
 from isp.files import whole_file
 
@@ -66,9 +66,8 @@ def _built() -> Path:
     ours = [*FLAGS, *(WIDEST if MACHINE in ("x86_64", "AMD64") else ())]
     first = next((i for i, word in enumerate(compiler) if i and word.startswith("-")), len(compiler))
     flags = [*compiler[1:first], *ours, *compiler[first:]]  # of two that contradict each other the last one counts
-    path = cache_folder() / f"kernel-{_key(Path(program), flags)}.so"
     try:
-        own_folder()
+        path = own_folder() / f"kernel-{_key(Path(program), flags)}.so"
         if not path.is_file():
             _compile([program, *flags], path)
         refuse_shared(path)
@@ -82,7 +81,10 @@ def _words(command: str) -> list[str]:
         return [command]
     import shlex
 
-    return shlex.split(command)
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise UnavailableError(f"CC is {command}: {str(error).lower()}") from error
 
 
 def _on_path(program: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A flat residual network at half resolution: the strong small baseline of this library.
+"""A flat residual network at half resolution, the strong small baseline of this library.
 
 Ours, after B. Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017, Sec. 3
 (residual blocks without normalisation), and M. Gharbi et al., "Deep Joint Demosaicking and Denoising", SIGGRAPH Asia

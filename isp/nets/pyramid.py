@@ -1,4 +1,4 @@
-"""A pyramid of residual blocks at a half, a quarter and an eighth of the resolution: reach at little work.
+"""A pyramid of residual blocks at a half, a quarter and an eighth of the resolution, for reach at little work.
 
 Ours, after O. Ronneberger et al., "U-Net", MICCAI 2015, with the residual blocks of isp.nets.flat and added skips.
 Noise is left in blotches that are wider than what a network sees; a convolution at an eighth of the resolution reaches

@@ -157,6 +157,17 @@ def test_the_readme_has_the_tables_of_the_results():
     assert block.strip() == expected, "python -m benchmarks.run --table"
 
 
+def test_figures_of_two_machines_do_not_mix(tmp_path, capsys):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"machine": {"processor": "Some Chip, x86_64", "cores": 2}, "start": []}))
+    before = path.read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        run.main(["--only", "start", "-o", str(path)])
+    assert stopped.value.code == 2
+    assert "holds figures of Some Chip, x86_64, 2 cores, and this is" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_quality_is_read_from_tables_and_cards():
     known = plots.quality()
     assert known["msg"] == [40.60, 33.28, 27.41, 20.65]

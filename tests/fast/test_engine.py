@@ -1,6 +1,8 @@
 """OpenVINO's compiled networks are kept, and whatever becomes of them the network is the same."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -88,3 +90,19 @@ def test_without_a_place_to_keep_it(network: Path, cache: Path) -> None:
     cache.rmdir()
     cache.touch()
     assert not opened(network)[1]
+
+
+@pytest.mark.parametrize("runtime", sorted(engine.PACKAGES))
+def test_threads_at_once(network: Path, runtime: str) -> None:
+    """Each gets its own output, whoever runs meanwhile."""
+    run = engine.open_network(network, runtime, 2)
+    inputs = np.random.default_rng(0).random((4, 1, 16, 64, 64), np.float32)
+    expected = [run(x).copy() for x in inputs]
+    together = Barrier(len(inputs))
+
+    def call(number: int) -> bool:
+        together.wait()
+        return all(np.allclose(run(inputs[number]), expected[number], atol=1e-6) for _ in range(20))
+
+    with ThreadPoolExecutor(len(inputs)) as pool:
+        assert all(pool.map(call, range(len(inputs))))

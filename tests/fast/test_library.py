@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from isp.fast.exports import cached, find_export
 from isp.fast.library import FLAGS, UnavailableError, _on_path, library
+from isp.locate import find_model
 
 HERE = library()  # with the flags that it is shipped with
 
@@ -115,6 +117,25 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("CC", script(tmp_path / "cc", "exit 1"))
     (tmp_path / "cache").write_text("a file")
     assert "File exists" in reason()
+
+
+def test_a_command_that_no_shell_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", 'cc "')
+    assert reason() == 'CC is cc ": no closing quotation'
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And without an entry in the system's list of users, as in a container."""
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("ISP_CACHE")
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert reason() == "~: this user has none; ISP_CACHE may name a folder"
+    assert find_export(find_model("flat"), "float32") is not None
+    with pytest.raises(FileNotFoundError, match="ISP_CACHE"):
+        cached(find_model("flat"))
 
 
 def test_compiled_once(tmp_path: Path) -> None:
