@@ -3,8 +3,8 @@ itself runs it, and the kernel takes its output to the picture: tile by tile, an
 a time, so that neither inputs nor camera RGB are in memory as a whole, but for what highlights need a second time.
 
 In float32 it gives what isp.pipeline gives with the same export; in rougher arithmetic tiles overlap by less than the
-network's reach, and there are as many as threads, so that pixels beside their borders may differ. `obstacle` tells for which files, options and models there is no
-such way; those go through isp.pipeline.
+network's reach, and there are as many as threads, so that pixels beside their borders may differ. `obstacle` tells for
+which files, options and models there is no such way; those go through isp.pipeline.
 """
 
 from __future__ import annotations
