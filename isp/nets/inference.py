@@ -65,7 +65,7 @@ def develop_mosaic(
     if cfa.kind != "bayer":
         raise ValueError(f"models take Bayer mosaics, got {cfa}; a demosaic of isp.stages.demosaic treats it")
     if mosaic.ndim != 4 or mosaic.shape[1] != 1 or min(mosaic.shape[-2:]) < 2:
-        raise ValueError(f"a mosaic B 1 H W of at least 2x2 is needed to develop it, got {tuple(mosaic.shape)}")
+        raise ValueError(f"expected a mosaic B 1 H W of at least 2x2, got {tuple(mosaic.shape)}")
     if sigma.shape != mosaic.shape:
         raise ValueError(f"sigma is {tuple(sigma.shape)}; expected the mosaic's shape, {tuple(mosaic.shape)}")
     rules: Any = model
