@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 if __name__ in ("__main__", "__mp_main__"):  # a process of our own
+    import gc
+
+    gc.disable()  # imports make no garbage; until startup.finish
+
     from isp import startup
 
     startup.begin()

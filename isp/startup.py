@@ -138,12 +138,11 @@ _stand_ins = [_StandIn(name) for name in _PUT_OFF]
 
 
 def begin() -> None:
-    """Put the modules off, and the search for garbage, of which imports make none; start to link NumPy. An interrupt
-    ends the process without a word until `finish`, for there is nothing to tell yet."""
+    """Put the modules off; start to link NumPy. An interrupt ends the process without a word until `finish`, for there
+    is nothing to tell yet."""
     _open_streams()
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    gc.disable()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for matrices as small as they are here
     os.environ.setdefault("OPENBLAS_MAIN_FREE", "1")  # NumPy would set it while OpenBLAS looks
     _link_ahead("numpy", "_core", "_multiarray_umath")
@@ -156,7 +155,7 @@ def begin() -> None:
 
 
 def finish() -> None:
-    """Import NumPy; whoever imports one of the modules from now on gets it."""
+    """Import NumPy; whoever imports one of the modules from now on gets it, and garbage is looked for."""
     import numpy  # noqa: F401
 
     for module in _stand_ins:

@@ -18,13 +18,13 @@ def processors() -> int:
 
 
 def in_threads(
-    work: Callable[[Item], object], items: Sequence[Item], threads: int, stop: Callable[[], object] = lambda: None
+    work: Callable[[Item], object], items: Sequence[Item], threads: int, stop: Callable[[], object] | None = None
 ) -> None:
-    """Call work on every item, in so many threads: each takes the next item when it is free, while this one waits.
+    """Call work on every item, in so many threads, of which this is one: each takes the next item when it is free.
 
-    An exception ends it, and when all threads have left off, the one of the earliest item is raised. stop: is called
-    then, for work that takes long to leave off too. concurrent.futures would do, but takes 4 ms to import, as long as
-    the kernel takes for a megapixel.
+    An exception ends it, and when all threads have left off, the one of the earliest item is raised. stop: for work
+    that takes long, is called then to make it leave off too; this thread does none of that, so that it hears of Ctrl-C.
+    concurrent.futures would do, but takes 4 ms to import, as long as the kernel takes for a megapixel.
     """
     if threads == 1:
         for item in items:
@@ -41,23 +41,26 @@ def in_threads(
                 work(item)
             except Exception as failure:
                 failures[number] = failure
-                stop()
+                if stop is not None:
+                    stop()
             if failures:
                 break
         busy.remove(get_ident())
 
-    # none of the work is done here: new threads find another processor sooner where the one that starts them sleeps
-    helpers = [Thread(target=serve) for _ in range(threads)]
+    helpers = [Thread(target=serve) for _ in range(threads if stop is not None else threads - 1)]
     try:
         for helper in helpers:
             helper.start()
+        if stop is None:
+            serve()
         for helper in helpers:
             helper.join()
     except BaseException:  # Ctrl-C: what they work on may be freed as soon as this is left
         for _ in waiting:
             pass
-        stop()
-        while busy:  # join() would not wait again (https://github.com/python/cpython/issues/90882)
+        if stop is not None:
+            stop()
+        while busy - {get_ident()}:  # join() would not wait again (https://github.com/python/cpython/issues/90882)
             with suppress(KeyboardInterrupt):
                 time.sleep(0.001)
         raise

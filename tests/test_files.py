@@ -5,8 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
+from disks import files_up_to
 
-from isp.files import remove_unfinished, whole_file
+from isp.files import remove_unfinished, reserve, whole_file
 
 
 def test_file_appears_under_its_name_only_at_the_end(tmp_path: Path) -> None:
@@ -133,3 +134,25 @@ def test_what_a_killed_process_leaves_can_be_told_and_removed(tmp_path: Path) ->
         assert not temporary.exists()
         left.rename(temporary)
     assert set(tmp_path.iterdir()) == {*kept, tmp_path / "a.png"}
+
+
+def test_room_is_set_aside_before_anything_is_written(tmp_path: Path) -> None:
+    with open(tmp_path / "a", "wb") as file:
+        reserve(file, 10_000_000)
+        status = os.fstat(file.fileno())
+        if status.st_blocks == 0:
+            pytest.skip("this system or disk sets no room aside")
+        assert status.st_blocks * 512 >= status.st_size == 10_000_000
+    assert not any((tmp_path / "a").read_bytes())
+
+
+def test_no_room_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    if not hasattr(os, "posix_fallocate"):
+        pytest.skip("this system sets no room aside")
+    with (
+        open(tmp_path / "a", "wb") as file,
+        files_up_to(20000),
+        pytest.raises(OSError, match=r"^\[Errno 27\] File too large$"),
+    ):
+        reserve(file, 10_000_000)
+    assert not (tmp_path / "a").stat().st_size

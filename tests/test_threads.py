@@ -62,13 +62,18 @@ def test_what_takes_long_is_told_to_leave_off() -> None:
 
 
 def test_an_interrupt_waits_for_what_is_begun() -> None:
-    running: set[int] = set()
+    begun, running = threading.Event(), set()
 
     def work(item: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            assert begun.wait(10)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
         running.add(item)
-        time.sleep(0.05 * item)
-        os.kill(os.getpid(), signal.SIGINT)  # twice, while the second item is worked on
-        time.sleep(0.1 * item)
+        begun.set()
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)  # once more, while the first one waits
+        time.sleep(0.1)
         running.discard(item)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it
@@ -77,4 +82,5 @@ def test_an_interrupt_waits_for_what_is_begun() -> None:
             in_threads(work, range(8), 2)
     finally:
         signal.signal(signal.SIGINT, before)
+    assert begun.is_set()
     assert not running

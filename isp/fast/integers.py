@@ -490,8 +490,9 @@ class Stream:
         self.done[:] = [0] * len(self.done)
         self.given = 0
         while self.borders:  # by the thread that works here, as all that touches fresh memory
-            border, zero = self.borders.pop()
+            border, zero = self.borders[-1]
             border[:] = zero
+            self.borders.pop()
 
     def __call__(self, x: np.ndarray | None) -> np.ndarray | None:
         """From the next rows of a tile, planes TURN w, those of its output, channels TURN w, that are then done; which

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isp.files import demand_room, write_at
+from isp.files import demand_room, reserve, write_at
 from isp.output.exif import EXIF_IFD, exif_block, exr_attributes, photo_tags, picture_tags
 from isp.output.icc import chromaticities, profile
 from isp.output.png import chunk, png_parts
@@ -58,6 +58,7 @@ def open_tiff(
     photometric = 2 if len(shape) == 3 else 1  # RGB, or black is zero
     start = len(HEADER)
     with open(path, "rb+") as file:
+        reserve(file, start + height * row)
         file.write(HEADER)
         file.flush()
         yield lambda first, rows: write_at(file, rows.data.cast("B"), start + first * row)
