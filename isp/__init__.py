@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from isp._version import __version__ as __version__
-
+__version__ = "0.2.0"
 TYPE_CHECKING = False  # as typing's, which takes longer to import than the rest of this
 if TYPE_CHECKING:
     from typing import Any

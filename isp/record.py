@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isp._version import __version__
+from isp import __version__
 from isp.files import record_path, whole_file
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from isp import ahead
-from isp._version import __version__
+from isp import __version__, ahead
 from isp.options import (
     DEFAULT_MODEL,
     DEMOSAICS,

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from isp._version import __version__
+from isp import __version__
 from isp.datasets.recipes import Isos, Recipe
 from isp.datasets.sources import DeadLeaves, Joined, Source, open_source
 from isp.datasets.synthesis import CameraChoice, Pairs, make_pair

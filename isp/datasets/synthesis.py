@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from isp._version import __version__
+from isp import __version__
 from isp.cameras import BLACK, WHITE, Camera, list_cameras, load_camera, random_camera
 from isp.datasets.degradations import (
     add_defects,

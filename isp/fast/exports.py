@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from isp._version import __version__
+from isp import __version__
 from isp.cache import cache_folder
 from isp.fast.protobuf import field, message
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
-from isp._version import __version__
+from isp import __version__
 from isp.datasets.dead_leaves import dead_leaves
 from isp.fast.engine import open_network
 from isp.fast.exports import Export, stamp

@@ -18,7 +18,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from isp._version import __version__
+from isp import __version__
 from isp.files import whole_file
 from isp.locate import CARD as CARD
 from isp.locate import CONFIG as CONFIG

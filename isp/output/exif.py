@@ -8,7 +8,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from isp._version import __version__
+from isp import __version__
 from isp.write_tiff import (
     HEADER,
     LONG,

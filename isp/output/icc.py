@@ -85,7 +85,7 @@ def _curve(curve: Curve | None) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    encoded = text.encode("utf-16-be")
+    encoded = struct.pack(f">{len(text)}H", *text.encode("ascii"))  # UTF-16, of which Python imports the codec
     return b"mluc\0\0\0\0" + struct.pack(">II4sII", 1, 12, b"enUS", len(encoded), 28) + encoded
 
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isp._version import __version__
+from isp import __version__
 from isp.files import whole_file
 from isp.output import quantise
 from isp.output.icc import profile

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import warnings
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,6 @@ import numpy as np
 from isp.files import demand_room, reserve, write_at
 from isp.output.exif import EXIF_IFD, exif_block, exr_attributes, photo_tags, picture_tags
 from isp.output.icc import chromaticities, profile
-from isp.output.png import chunk, png_parts
 from isp.write_tiff import HEADER, LONG, UNDEFINED, bytes_tag, finish, image_tags, tag, write_ifd
 
 if TYPE_CHECKING:
@@ -33,6 +31,10 @@ JPEG_EXIF_MOST = 65533 - 6  # bytes: one APP1 segment less "Exif\0\0"
 
 def write_png(path: Path, pixels: np.ndarray, meta: RawMetadata | None, space: str) -> None:
     """uint8 or uint16."""
+    import zlib
+
+    from isp.output.png import chunk, png_parts
+
     described = chunk(b"eXIf", exif_block(meta, pixels.shape[1], pixels.shape[0], space))
     if icc := profile(space):
         described = chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc, 9)) + described

@@ -34,7 +34,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from isp._version import __version__
+from isp import __version__
 from isp.datasets.recipes import Isos, load_recipe
 from isp.files import demand_room, whole_file
 from isp.nets.load import build, load_model, save_model
