@@ -20,6 +20,7 @@ from isp.dataclass import dataclass
 from isp.files import record_path, remove_unfinished
 from isp.jobs import Job, resolve_options
 from isp.output import depth, open_rows, save, takes_rows
+from isp.threads import processors
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -106,6 +107,7 @@ def _steps(job: Job, alone: bool) -> Iterator[None]:
             origins,
             parameters,
             device=job.device,
+            threads=_threads(job, fast is not None),
             renderer="isp.fast" if fast is not None else f"isp.pipeline: {obstacle}",
             seconds=time.perf_counter() - started,
             overwrite=job.overwrite,
@@ -149,6 +151,17 @@ def _develop(
             watcher(name, x)
 
     return develop(counts, raw.meta, options, watch=watch if watchers else None, progress=job.progress)
+
+
+def _threads(job: Job, fast: bool) -> int:
+    """How many threads render the picture."""
+    if job.threads is not None:
+        return job.threads
+    if fast:
+        return processors()
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _refuse_existing(job: Job) -> None:
@@ -248,7 +261,7 @@ def _explain(failure: Exception, job: Job) -> str:
 
 def _line(text: str, job: Job) -> str:
     """The text as one line, without the name of the file, which stands before it already."""
-    return " ".join(text.split()).removeprefix(f"{job.source}: ")
+    return " ".join(text.removeprefix(f"{job.source}: ").split())
 
 
 def run(jobs: Sequence[Job], workers: int = 1) -> Iterator[Outcome]:

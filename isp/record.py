@@ -32,12 +32,14 @@ def write_record(
     parameters: RenderParameters,
     *,
     device: str,
+    threads: int,
     renderer: str,
     seconds: float,
     overwrite: bool = False,
 ) -> None:
     """Write the record of the picture `target`, rendered from `source` in so many seconds.
 
+    threads: of the processor; with others a network in int8 or bfloat16 may give other codes (docs/networks.md).
     renderer: what made the picture, and why where it could have been another.
     origins: of the options, by name; those without are defaults. Raises OSError and FileExistsError as `isp.save`.
     """
@@ -49,6 +51,7 @@ def write_record(
         },
         "parameters": parameters.as_record(),
         "device": device,
+        "threads": threads,
         "renderer": renderer,
         "seconds": round(seconds, 3),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -295,7 +295,7 @@ def _render(jobs: Sequence[Job], workers: int, debug: bool) -> int:
 
 
 def _lines(outcome: Outcome, debug: bool) -> list[str]:
-    name = outcome.job.source
+    name = " ".join(str(outcome.job.source).splitlines())
     lines = [f"{name}: warning: {text}" for text in outcome.warnings]
     if outcome.error is not None:
         lines += [outcome.traceback.rstrip()] if debug and outcome.traceback else []

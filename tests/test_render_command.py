@@ -194,6 +194,14 @@ def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
+def test_an_error_is_one_line_whatever_the_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (source := tmp_path / "a  b\nc.dng").write_bytes(b"II*\0" + bytes(60))
+    assert main([str(source)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"{tmp_path}/a  b c.dng: error: ")
+    assert error.count("\n") == error.count("c.dng") == 1
+
+
 def test_warnings_are_one_line_with_the_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unknown = (1).to_bytes(4, "big") + (99).to_bytes(4, "big") + b"\1\3\0\0" + (1).to_bytes(4, "big") + bytes(4)
     mosaic = np.full((8, 8), 1000, np.uint16)
@@ -366,10 +374,13 @@ def test_record_says_what_was_done(tmp_path: Path) -> None:
     assert "50728" in record["parameters"]["neutral"]["origin"]
     assert {"isp", "python", "torch", "numpy"} <= record["versions"].keys()
     assert record["seconds"] > 0
+    assert record["threads"] >= 1
+    assert main([str(source), "-o", f"{tmp_path}/out/b.tif", "--threads", "3", "--record"]) == 0
+    assert json.loads((tmp_path / "out" / "b.tif.json").read_text())["threads"] == 3
     assert main([str(source), "-o", f"{tmp_path}/out/a.exr", "--record"]) == 1
     (tmp_path / "out" / "a.exr").unlink()
     assert main([str(source), "-o", f"{tmp_path}/out/a.exr", "--record"]) == 1, "a record is not overwritten either"
-    assert files(tmp_path / "out") == {"a.exr.json"}
+    assert files(tmp_path / "out") == {"a.exr.json", "b.tif", "b.tif.json"}
 
 
 @pytest.mark.parametrize(
