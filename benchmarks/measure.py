@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import shlex
 import statistics
 import subprocess
@@ -98,14 +99,16 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 def interleaved(
     cases: Mapping[str, Callable[[], Mapping[str, float]]], rounds: int, *, warm_up: bool = False, label: str = ""
 ) -> dict[str, dict[str, list[float]]]:
-    """case: figure: its values, of every round. A round runs all cases once, so that they share the machine's moods.
+    """case: figure: its values, of every round. A round runs all cases once, so that they share the machine's moods, in
+    an order of its own, so that none always follows the one that leaves most behind: memory to be given back, caches.
     warm_up: one round more, first, that is not kept."""
     found: dict[str, dict[str, list[float]]] = {name: {} for name in cases}
+    order = random.Random(0)
     with tqdm(total=(rounds + warm_up) * len(cases), desc=label, unit="run", disable=None) as bar:
         for turn in range(-int(warm_up), rounds):
-            for name, call in cases.items():
+            for name in order.sample(list(cases), len(cases)):
                 bar.set_postfix_str(name)
-                figures = call()
+                figures = cases[name]()
                 bar.update()
                 for figure, value in figures.items() if turn >= 0 else ():
                     found[name].setdefault(figure, []).append(value)

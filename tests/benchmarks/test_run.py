@@ -187,8 +187,10 @@ def test_a_command_s_time_and_memory_are_its_own(tmp_path):
 
 def test_turns_and_lines():
     order = []
-    calls = {name: lambda name=name: {"n": float(order.append(name) is None)} for name in "ab"}
-    assert measure.interleaved(calls, 2, warm_up=True) == {"a": {"n": [1.0, 1.0]}, "b": {"n": [1.0, 1.0]}}
-    assert order == list("ababab")
+    calls = {name: lambda name=name: {"n": float(order.append(name) is None)} for name in "abc"}
+    assert measure.interleaved(calls, 20, warm_up=True) == {name: {"n": [1.0] * 20} for name in "abc"}
+    rounds = {"".join(order[i : i + 3]) for i in range(0, 63, 3)}
+    assert len(order) == 63
+    assert rounds == {"abc", "acb", "bac", "bca", "cab", "cba"}, "whole rounds, in every order"
     assert measure.line([1, 2, 4], [5, 7, 11]) == pytest.approx({"slope": 2, "intercept": 3, "r_squared": 1})
     assert measure.summary([3.0, 1.0, 2.0]) == {"median": 2.0, "low": 1.0, "high": 3.0}
