@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import glob
-import signal
+import _signal as signal  # without the enumerations of signal, which take half a millisecond to make
 import threading
 import time
 import warnings
@@ -178,6 +177,8 @@ def _refuse_existing(job: Job) -> None:
 
 def _dumped(folder: Path, stem: str) -> list[Path]:
     """The stages of an earlier render of this name."""
+    import glob
+
     return sorted(folder.glob(f"{glob.escape(stem)}.[0-9][0-9]-*.exr"))
 
 

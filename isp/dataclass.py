@@ -26,7 +26,13 @@ else:
                 if name not in vars(cls):
                     setattr(cls, name, vars(_Methods)[name])
             cls.__signature__ = _Signature()
+            types = cls.__annotations__
+            assert not any("ClassVar" in str(of) or "InitVar" in str(of) for of in types.values())
+            cls.__annotations__ = dict.fromkeys(types)  # `dataclasses` looks for those two in every text, for a while
             _dataclass(init=False, repr=False, eq=False)(cls)
+            cls.__annotations__ = types
+            for f in fields(cls):
+                f.type = types[f.name]
             assert all(f.init and f.repr and f.compare and not f.kw_only for f in fields(cls))
             cls.__dataclass_params__.frozen, cls.__dataclass_params__.repr, cls.__dataclass_params__.eq = True, True, eq
             return cls

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
@@ -55,8 +54,8 @@ def find_inputs(arguments: Sequence[str]) -> list[Path]:
         path = Path(argument)
         if path.is_dir():
             paths = sorted(p for p in path.iterdir() if _is_raw(p))
-        elif glob.has_magic(argument) and not path.exists():
-            paths = sorted(p for p in map(Path, glob.glob(argument, recursive=True)) if _is_raw(p))
+        elif not path.exists() and (matching := _matching(argument)) is not None:
+            paths = sorted(p for p in map(Path, matching) if _is_raw(p))
         else:
             paths = [path]
         if not paths:
@@ -64,6 +63,13 @@ def find_inputs(arguments: Sequence[str]) -> list[Path]:
         for p in paths:
             found.setdefault(p.parent.resolve() / p.name, p)
     return list(found.values())
+
+
+def _matching(pattern: str) -> list[str] | None:
+    """The files that match a glob pattern; None where it is none."""
+    import glob
+
+    return glob.glob(pattern, recursive=True) if glob.has_magic(pattern) else None
 
 
 def _is_raw(path: Path) -> bool:

@@ -84,6 +84,7 @@ class _Protocol:
 _PUT_OFF: dict[str, dict[str, Any]] = {
     "ast": {},
     "bz2": {},
+    "copy": {},
     "gettext": {"gettext": str, "ngettext": lambda one, more, number: one if number == 1 else more},
     "inspect": {"cleandoc": str, "signature": lambda _: None, "get_annotations": _annotations},
     "ipaddress": {},
@@ -94,6 +95,7 @@ _PUT_OFF: dict[str, dict[str, Any]] = {
     "shutil": {"get_terminal_size": _terminal_size},
     "textwrap": {},
     "urllib.parse": {"quote_from_bytes": _quoted},
+    "weakref": {},
     "numpy._core._add_newdocs": {},
     "numpy._core._add_newdocs_scalars": {},
     "numpy._typing": {"NDArray": list},  # in the annotations of a few tuples

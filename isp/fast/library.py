@@ -130,7 +130,8 @@ def _key(program: Path, flags: list[str]) -> str:
     process of its own would tell."""
     real = program.resolve()
     state = real.stat()
-    sources = b"".join(source.read_bytes() for source in sorted(SOURCES[0].parent.glob("*.c")))
+    folder = SOURCES[0].parent
+    sources = b"".join((folder / name).read_bytes() for name in sorted(os.listdir(folder)) if name.endswith(".c"))
     digest = md5(sources, usedforsecurity=False)
     names = [source.name for source in SOURCES]
     digest.update(f"{names} {flags} {real} {state.st_size} {state.st_mtime_ns} {MACHINE} {_processor()}".encode())

@@ -122,18 +122,20 @@ def _cfa(raw: Ifd) -> CFA:
 def reduced_cfa(channels: np.ndarray) -> CFA:
     """The CFA of one period of channel numbers (0 red, 1 green, 2 blue), or of whole periods of it; the smallest one.
     Raises UnsupportedRawError for an array that is neither Bayer, nor Quad-Bayer, nor X-Trans."""
-    rows, cols = channels.shape
-    for axis, size in ((0, rows), (1, cols)):
-        period = next(
-            p for p in range(1, size + 1) if size % p == 0 and np.array_equal(channels, np.roll(channels, p, axis))
-        )
-        channels = np.take(channels, range(period), axis)
-    rows, cols = channels.shape
-    letters = "".join("RGB"[channel] for channel in channels.ravel())
+    rows: list[list[int]] = channels.tolist()
+    rows = rows[: _period(rows)]
+    cols = _period([list(col) for col in zip(*rows, strict=True)])
+    letters = "".join("RGB"[channel] for row in rows for channel in row[:cols])
     try:
-        return CFA(letters, rows, cols)
+        return CFA(letters, len(rows), cols)
     except ValueError as error:
         raise UnsupportedRawError(str(error)) from error
+
+
+def _period(lines: list[list[int]]) -> int:
+    """After how many lines they repeat: a whole part of their number."""
+    n = len(lines)
+    return next(p for p in range(1, n + 1) if n % p == 0 and lines == lines[p:] + lines[:p])
 
 
 def _take_geometry(fields: Fields, main: Ifd, raw: Ifd) -> None:
