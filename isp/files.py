@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux: paths from the working folder, both names stay
 _AT_ONCE = Lock()  # without pwrite a file has one position for all threads
@@ -59,11 +59,18 @@ def _swap(one: Path, other: Path) -> bool:
     """
     if not other.is_file():
         return False
-    try:
-        renameat2 = ctypes.CDLL(None).renameat2
-    except (AttributeError, OSError, TypeError):  # not Linux
+    renameat2 = _of_linux("renameat2")
+    if renameat2 is None:
         return False
     return bool(renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)
+
+
+def _of_linux(name: str) -> Any:
+    """A function of the C library that is Linux's alone; None elsewhere. ctypes.get_errno tells why it failed."""
+    try:
+        return getattr(ctypes.CDLL(None, use_errno=True), name)
+    except (AttributeError, OSError, TypeError):
+        return None
 
 
 def demand_room(path: Path) -> None:
@@ -75,9 +82,8 @@ def demand_room(path: Path) -> None:
 def reserve(file: BinaryIO, size: int) -> None:
     """Have the disk set so many bytes aside for a new file, where system and disk can: one that is full says so before
     the work, and what is written goes a third faster. Raises OSError where there is no room."""
-    try:
-        fallocate = ctypes.CDLL(None, use_errno=True).fallocate
-    except (AttributeError, OSError, TypeError):  # not Linux
+    fallocate = _of_linux("fallocate")
+    if fallocate is None:
         return
     fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
     if fallocate(file.fileno(), 0, 0, size) and (error := ctypes.get_errno()) in (EDQUOT, EFBIG, ENOSPC):
